@@ -1,0 +1,274 @@
+"""What a task family is: tasks with named parameters, signals with units, and the environment that takes a task.
+
+A family is a distribution of tasks for one robot. A task is a point of that distribution: a frozen dataclass of
+numbers. Every parameter has a range that training draws from, a range inside it that validation and test draw
+from, and bands outside it that show what happens beyond what was trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Split = Literal["train", "validation", "test", "out_of_range"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One number of an observation or an action, as a driver on the robot must know it."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A parameter drawn uniformly from an interval; `out_of_range` lists the bands beyond training."""
+
+    unit: str
+    train: tuple[float, float]
+    test: tuple[float, float]
+    out_of_range: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a test range that leaves the training range."""
+        if not self.train[0] <= self.test[0] <= self.test[1] <= self.train[1]:
+            raise ValueError(
+                f"the test range {self.test} must lie inside the training range {self.train}"
+            )
+
+    def draw(self, split: Split, rng: np.random.Generator) -> float:
+        """Return one value for `split`."""
+        if split == "train":
+            low, high = self.train
+        elif split == "out_of_range" and self.out_of_range:
+            low, high = self.out_of_range[int(rng.integers(len(self.out_of_range)))]
+        else:
+            low, high = self.test
+        return float(rng.uniform(low, high))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parameter drawn from a few values, the same ones in every split."""
+
+    unit: str
+    values: tuple[float, ...]
+
+    def draw(self, split: Split, rng: np.random.Generator) -> float:
+        """Return one of the values."""
+        return float(self.values[int(rng.integers(len(self.values)))])
+
+
+Parameter = Interval | Choice
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: subclasses add float fields, named as in their family's `parameters`."""
+
+    def to_json(self) -> str:
+        """Return the task as a JSON object, at full precision."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the task written by `to_json`.
+
+        Raises:
+            ValueError: if the text is not an object with exactly this class's fields, all finite numbers.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{cls.__name__} expects a JSON object, got {text!r}") from error
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(values, dict) or sorted(values) != sorted(names):
+            raise ValueError(f"{cls.__name__} expects an object with {names}, got {text!r}")
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+                raise ValueError(f"{cls.__name__}.{name} must be a finite number, got {value!r}")
+        return cls(**{name: float(value) for name, value in values.items()})
+
+    def as_array(self) -> Array:
+        """Return the parameters in field order. Shape: (P,)."""
+        return np.array(dataclasses.astuple(self), dtype=np.float64)
+
+
+class TaskEnv(gymnasium.Env[Array, Array]):
+    """A gymnasium environment whose task can be set; a family's own environment fills in the two abstract methods.
+
+    `reset(options={"task": task})` sets the task as well; without one, the last task stays, and before any was set
+    the environment draws a training task from its own generator.
+    """
+
+    def __init__(self, family: TaskFamily) -> None:
+        self.family = family
+        self.observation_space = family.observation_space
+        self.action_space = family.action_space
+        self.task: Any = None
+        self._low, self._high = family.action_space.low, family.action_space.high
+        self._elapsed = -1
+
+    def set_task(self, task: Any) -> None:
+        """Make `task` the one that the next `reset` starts.
+
+        Raises:
+            TypeError: if it is not a task of this family.
+        """
+        if not isinstance(task, self.family.task_type):
+            expected = self.family.task_type.__name__
+            raise TypeError(f"{self.family.name} expects a {expected}, got {task!r}")
+        self.task = task
+        self._revealed = task.as_array()
+        self._elapsed = -1
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Start an episode; see `gymnasium.Env.reset`."""
+        super().reset(seed=seed)
+        if options and "task" in options:
+            self.set_task(options["task"])
+        elif self.task is None:
+            draw = int(self.np_random.integers(2**31))
+            self.set_task(self.family.sample(1, split="train", seed=draw)[0])
+        self._elapsed = 0
+        return self._with_task(self._begin()), {}
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Apply one action, clipped to the action space; see `gymnasium.Env.step`.
+
+        Raises:
+            ValueError: if the action has the wrong shape or is not finite.
+            RuntimeError: if the episode has not been started, or its task changed since.
+        """
+        if self._elapsed < 0:
+            raise RuntimeError("call reset() before step(), and after set_task()")
+        action = np.asarray(action)
+        if action.shape != self._low.shape or not np.isfinite(action).all():
+            raise ValueError(
+                f"{self.family.name} expects finite actions of shape {self._low.shape}, got {action!r}"
+            )
+        observation, reward, terminated = self._advance(np.minimum(np.maximum(action, self._low), self._high))
+        self._elapsed += 1
+        truncated = self._elapsed >= self.family.horizon
+        return self._with_task(observation), reward, terminated, truncated, {}
+
+    def _with_task(self, observation: Array) -> Array:
+        if not self.family.reveal_task:
+            return observation
+        return np.concatenate([observation, self._revealed]).astype(np.float32)
+
+    @abstractmethod
+    def _begin(self) -> Array:
+        """Start an episode of `self.task`, drawing from `self.np_random`; return the robot's observation, float32."""
+
+    @abstractmethod
+    def _advance(self, action: Array) -> tuple[Array, float, bool]:
+        """Apply an action inside the space for one control period; return observation, reward and terminated."""
+
+
+class BatchEnv(Protocol):
+    """Many copies of one environment, stepped at once in numpy; families too cheap to step one by one have it."""
+
+    def reset(self, task: Any, seeds: Sequence[int]) -> Array:
+        """Start one episode of `task` per seed; return the observations. Shape: (E, O)."""
+        ...
+
+    def step(self, actions: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Apply actions (E, A) inside the action space; return observations (E, O), rewards (E,), terminated (E,)."""
+        ...
+
+
+class TaskFamily(ABC):
+    """A distribution of tasks for one robot.
+
+    Args:
+        horizon: steps after which an episode is truncated.
+        reveal_task: append the task to the observation (the oracle); otherwise it is hidden.
+    """
+
+    name: ClassVar[str]
+    task_type: ClassVar[type[Task]]
+    parameters: ClassVar[Mapping[str, Parameter]]
+    dt: ClassVar[float]
+    """Control period [s]."""
+    default_horizon: ClassVar[int]
+    observation_signals: ClassVar[tuple[Signal, ...]]
+    """What the robot senses, the task not among it."""
+    action_signals: ClassVar[tuple[Signal, ...]]
+
+    def __init__(self, *, horizon: int | None = None, reveal_task: bool = False) -> None:
+        self.horizon = self.default_horizon if horizon is None else horizon
+        if not isinstance(self.horizon, int) or self.horizon < 1:
+            raise ValueError(f"horizon must be a whole number of at least 1, got {horizon!r}")
+        self.reveal_task = reveal_task
+        self.observation_space = self._box(self.signals)
+        self.action_space = self._box(self.action_signals)
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """The observation's numbers in order, the task's behind the robot's own if it is revealed."""
+        if not self.reveal_task:
+            return self.observation_signals
+        revealed = []
+        for name, parameter in self.parameters.items():
+            bounds = parameter.values if isinstance(parameter, Choice) else parameter.train
+            bands = () if isinstance(parameter, Choice) else parameter.out_of_range
+            numbers = [*bounds, *(edge for band in bands for edge in band)]
+            revealed.append(Signal(f"task.{name}", parameter.unit, min(numbers), max(numbers)))
+        return (*self.observation_signals, *revealed)
+
+    @staticmethod
+    def _box(signals: Sequence[Signal]) -> spaces.Box:
+        low = np.array([signal.low for signal in signals], dtype=np.float32)
+        high = np.array([signal.high for signal in signals], dtype=np.float32)
+        return spaces.Box(low, high, dtype=np.float32)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The keyword arguments that make this family again."""
+        return {"horizon": self.horizon, "reveal_task": self.reveal_task}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return this family with some arguments changed, such as `reveal_task=True` for the oracle."""
+        return type(self)(**{**self.config, **changes})
+
+    def sample(self, n: int, *, split: Split = "train", seed: int) -> list[Any]:
+        """Return `n` tasks of a split; each split has a random stream of its own.
+
+        Raises:
+            ValueError: if the split is unknown or `n` is below 1.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        if n < 1:
+            raise ValueError(f"the number of tasks must be at least 1, got {n}")
+        rng = np.random.default_rng([seed, SPLITS.index(split)])
+        return [self._draw(split, rng) for _ in range(n)]
+
+    def _draw(self, split: Split, rng: np.random.Generator) -> Task:
+        values = {name: parameter.draw(split, rng) for name, parameter in self.parameters.items()}
+        return self.task_type(**values)
+
+    @abstractmethod
+    def make_env(self) -> TaskEnv:
+        """Return a new environment of this family."""
+
+    def make_batch_env(self) -> BatchEnv | None:
+        """Return an environment that steps many episodes at once, or None if the family has none."""
+        return None

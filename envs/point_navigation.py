@@ -1,0 +1,102 @@
+"""2-D point navigation, the protocol of Finn et al. 2017 (MAML, arXiv:1703.03400, section 5.3).
+
+A point starts at the origin and must reach a hidden goal drawn from [-0.5, 0.5]². The action is a velocity clipped to
+±0.1 m per step (the action space is ±1, scaled by 0.1); the reward is the negative distance to the goal after the
+move; an episode ends early when both coordinates are within 0.01 m of the goal, or after 100 steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskEnv, TaskFamily
+
+MAX_STEP = 0.1
+"""Longest move along one axis in one step [m]."""
+GOAL_TOLERANCE = 0.01
+"""Distance to the goal along each axis at which an episode ends [m]."""
+
+
+@dataclass(frozen=True)
+class PointTask(Task):
+    """Where the point must go."""
+
+    goal_x: float
+    goal_y: float
+
+
+class PointBatchEnv:
+    """Many points at once: the family's whole dynamics, which the single environment uses too."""
+
+    def __init__(self, family: PointNavigation) -> None:
+        self._reveal_task = family.reveal_task
+
+    def reset(self, task: PointTask, seeds: Sequence[int]) -> Array:
+        """Put one point per seed at the origin (the start is fixed, so the seeds change nothing)."""
+        self._goal = task.as_array()
+        self._positions = np.zeros((len(seeds), 2))
+        return self._observe()
+
+    def step(self, actions: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Move every point; see `BatchEnv.step`."""
+        self._positions = self._positions + np.clip(MAX_STEP * actions, -MAX_STEP, MAX_STEP)
+        offsets = self._positions - self._goal
+        terminated = np.all(np.abs(offsets) < GOAL_TOLERANCE, axis=-1)
+        return self._observe(), -np.sqrt(np.sum(offsets**2, axis=-1)), terminated
+
+    def _observe(self) -> Array:
+        if not self._reveal_task:
+            return self._positions.astype(np.float32)
+        goals = np.broadcast_to(self._goal, self._positions.shape)
+        return np.concatenate([self._positions, goals], axis=-1).astype(np.float32)
+
+
+class PointEnv(TaskEnv):
+    """One point, stepped by the same code as many."""
+
+    def __init__(self, family: PointNavigation) -> None:
+        super().__init__(family)
+        self._points = PointBatchEnv(family.replace(reveal_task=False))
+
+    def _begin(self) -> Array:
+        return self._points.reset(self.task, seeds=[0])[0]
+
+    def _advance(self, action: Array) -> tuple[Array, float, bool]:
+        observations, rewards, terminated = self._points.step(action[None])
+        return observations[0], float(rewards[0]), bool(terminated[0])
+
+
+class PointNavigation(TaskFamily):
+    """Reach a hidden goal in the plane; see the module's docstring for the protocol."""
+
+    name = "PointNavigation-v0"
+    task_type = PointTask
+    dt = 1.0
+    default_horizon = 100
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        axis: Interval(
+            unit="m", train=(-0.5, 0.5), test=(-0.5, 0.5), out_of_range=((-0.75, -0.5), (0.5, 0.75))
+        )
+        for axis in ("goal_x", "goal_y")
+    }
+    observation_signals = (
+        Signal("position.x", "m", -10.0, 10.0),
+        Signal("position.y", "m", -10.0, 10.0),
+    )
+    action_signals = (
+        Signal("velocity.x", "0.1 m/step", -1.0, 1.0),
+        Signal("velocity.y", "0.1 m/step", -1.0, 1.0),
+    )
+
+    def make_env(self) -> PointEnv:
+        """Return one point."""
+        return PointEnv(self)
+
+    def make_batch_env(self) -> PointBatchEnv:
+        """Return many points, stepped at once."""
+        return PointBatchEnv(self)

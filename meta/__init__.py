@@ -1,0 +1,1 @@
+"""Meta-learners over Stable-Baselines3."""
