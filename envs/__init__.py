@@ -1,9 +1,9 @@
 """Task families: distributions of tasks for simulated robots.
 
-    family = envs.make("PandaReach-v0")
-    task = family.sample(1, split="test", seed=7)[0]
-    env = family.make_env()
-    observation, info = env.reset(seed=0, options={"task": task})
+family = envs.make("PandaReach-v0")
+task = family.sample(1, split="test", seed=7)[0]
+env = family.make_env()
+observation, info = env.reset(seed=0, options={"task": task})
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from metamotor.envs.core import (
     TaskEnv,
     TaskFamily,
 )
+from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
 
-FAMILIES: dict[str, type[TaskFamily]] = {family.name: family for family in (PointNavigation,)}
+FAMILIES: dict[str, type[TaskFamily]] = {
+    family.name: family for family in (PointNavigation, PandaReach)
+}
 """Every family of this package by its id."""
 
 

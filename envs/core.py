@@ -12,6 +12,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import gymnasium
@@ -99,7 +100,11 @@ class Task:
         if not isinstance(values, dict) or sorted(values) != sorted(names):
             raise ValueError(f"{cls.__name__} expects an object with {names}, got {text!r}")
         for name, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not np.isfinite(value)
+            ):
                 raise ValueError(f"{cls.__name__}.{name} must be a finite number, got {value!r}")
         return cls(**{name: float(value) for name, value in values.items()})
 
@@ -115,7 +120,13 @@ class TaskEnv(gymnasium.Env[Array, Array]):
     the environment draws a training task from its own generator.
     """
 
-    def __init__(self, family: TaskFamily) -> None:
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
+
+    def __init__(self, family: TaskFamily, render_mode: str | None = None) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            modes = self.metadata["render_modes"]
+            raise ValueError(f"{family.name} renders in {modes} or None, got {render_mode!r}")
+        self.render_mode = render_mode
         self.family = family
         self.observation_space = family.observation_space
         self.action_space = family.action_space
@@ -155,6 +166,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         Raises:
             ValueError: if the action has the wrong shape or is not finite.
             RuntimeError: if the episode has not been started, or its task changed since.
+            FloatingPointError: if the simulation blew up; the environment can be reset.
         """
         if self._elapsed < 0:
             raise RuntimeError("call reset() before step(), and after set_task()")
@@ -163,8 +175,15 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             raise ValueError(
                 f"{self.family.name} expects finite actions of shape {self._low.shape}, got {action!r}"
             )
-        observation, reward, terminated = self._advance(np.minimum(np.maximum(action, self._low), self._high))
+        observation, reward, terminated = self._advance(
+            np.minimum(np.maximum(action, self._low), self._high)
+        )
         self._elapsed += 1
+        if not isfinite(observation.dot(observation)):
+            step, self._elapsed = self._elapsed, -1
+            raise FloatingPointError(
+                f"{self.family.name} blew up in step {step} of {self.task}: it observes {observation}"
+            )
         truncated = self._elapsed >= self.family.horizon
         return self._with_task(observation), reward, terminated, truncated, {}
 
@@ -266,8 +285,12 @@ class TaskFamily(ABC):
         return self.task_type(**values)
 
     @abstractmethod
-    def make_env(self) -> TaskEnv:
-        """Return a new environment of this family."""
+    def make_env(self, *, render_mode: str | None = None) -> TaskEnv:
+        """Return a new environment of this family.
+
+        Args:
+            render_mode: "rgb_array" if `render` shall return frames; not every family can be drawn.
+        """
 
     def make_batch_env(self) -> BatchEnv | None:
         """Return an environment that steps many episodes at once, or None if the family has none."""

@@ -59,12 +59,12 @@ class PointBatchEnv:
 class PointEnv(TaskEnv):
     """One point, stepped by the same code as many."""
 
-    def __init__(self, family: PointNavigation) -> None:
-        super().__init__(family)
+    def __init__(self, family: PointNavigation, render_mode: str | None = None) -> None:
+        super().__init__(family, render_mode)
         self._points = PointBatchEnv(family.replace(reveal_task=False))
 
     def _begin(self) -> Array:
-        return self._points.reset(self.task, seeds=[0])[0]
+        return np.asarray(self._points.reset(self.task, seeds=[0])[0])
 
     def _advance(self, action: Array) -> tuple[Array, float, bool]:
         observations, rewards, terminated = self._points.step(action[None])
@@ -93,9 +93,9 @@ class PointNavigation(TaskFamily):
         Signal("velocity.y", "0.1 m/step", -1.0, 1.0),
     )
 
-    def make_env(self) -> PointEnv:
-        """Return one point."""
-        return PointEnv(self)
+    def make_env(self, *, render_mode: str | None = None) -> PointEnv:
+        """Return one point, which is not drawn."""
+        return PointEnv(self, render_mode)
 
     def make_batch_env(self) -> PointBatchEnv:
         """Return many points, stepped at once."""

@@ -1,0 +1,129 @@
+"""Reaching: a Panda must bring its hand to a hidden point.
+
+The goal lies in a box in front of the arm and is not observed; only the reward tells where it is. The action moves the
+hand: three numbers in ±1, the displacement aimed at in one control period in units of 3 cm, turned into joint targets
+by damped least squares (`robots.panda`). The motors cover about 60 % of it within the period, so that 0.3 m take some
+16 steps at full action. The reward of a step is −5 × the distance between hand and goal [m] after it. An episode
+has 50 steps of 1/30 s and never ends early; it starts at rest in the home pose, each joint off by up to 0.02 rad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import dist
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskEnv, TaskFamily
+from metamotor.robots.panda import Panda
+from metamotor.robots.panda_kinematics import hand_position_and_jacobian
+
+MAX_DISPLACEMENT = 0.03
+"""Displacement of the hand along one axis that an action of 1 aims at in one control period [m]."""
+REWARD_SCALE = 5.0
+"""Cost of one metre between hand and goal in one step [1/m]."""
+START_NOISE = 0.02
+"""Largest offset of a joint from the home pose at the start [rad]."""
+POSITION_UNIT = 0.3
+"""Unit of the observed hand position [m], about the size of the goal box."""
+VELOCITY_UNIT = 0.5
+"""Unit of the observed hand velocity [m/s], about the speed at full action."""
+
+_AXES = ("x", "y", "z")
+_HOME_POSITION = hand_position_and_jacobian(Panda.HOME)[0]
+_MIDDLE = tuple((low + high) / 2 for low, high in zip(Panda.LOWER, Panda.UPPER, strict=True))
+_HALF_RANGE = tuple((high - low) / 2 for low, high in zip(Panda.LOWER, Panda.UPPER, strict=True))
+_OFFSET = np.array([*_HOME_POSITION, 0.0, 0.0, 0.0, *_MIDDLE])
+_SCALE = 1.0 / np.array([*3 * (POSITION_UNIT,), *3 * (VELOCITY_UNIT,), *_HALF_RANGE])
+
+
+@dataclass(frozen=True)
+class PandaReachTask(Task):
+    """Where the hand must go, in the frame of the arm's base [m]."""
+
+    goal_x: float
+    goal_y: float
+    goal_z: float
+
+
+class PandaReachEnv(TaskEnv):
+    """One arm in a simulator of its own."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
+
+    def __init__(self, family: PandaReach, render_mode: str | None = None) -> None:
+        super().__init__(family, render_mode)
+        self.robot = Panda()
+        self._goal = (0.0, 0.0, 0.0)
+        self._marker: int | None = None
+        if render_mode is not None:
+            self._marker = self.robot.simulator.add_marker(0.02, (0.9, 0.1, 0.1, 1.0))
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return a frame with the goal as a red ball, or None without a render mode. Shape: (240, 320, 3)."""
+        return None if self.render_mode is None else self.robot.render()
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self.robot.close()
+
+    def _begin(self) -> Array:
+        self._goal = (self.task.goal_x, self.task.goal_y, self.task.goal_z)
+        if self._marker is not None:
+            self.robot.simulator.move_marker(self._marker, self._goal)
+        noise = self.np_random.uniform(-START_NOISE, START_NOISE, size=len(Panda.HOME))
+        self.robot.reset((noise + Panda.HOME).tolist())
+        return self._observe()
+
+    def _advance(self, action: Array) -> tuple[Array, float, bool]:
+        robot = self.robot
+        x, y, z = action.tolist()
+        robot.move_hand((MAX_DISPLACEMENT * x, MAX_DISPLACEMENT * y, MAX_DISPLACEMENT * z))
+        robot.advance()
+        robot.sense()
+        return self._observe(), -REWARD_SCALE * dist(robot.hand_position, self._goal), False
+
+    def _observe(self) -> Array:
+        robot = self.robot
+        numbers = np.array([*robot.hand_position, *robot.hand_velocity, *robot.joint_positions])
+        observation: Array = ((numbers - _OFFSET) * _SCALE).astype(np.float32)
+        return observation
+
+
+class PandaReach(TaskFamily):
+    """Bring the hand to a hidden point; see the module's docstring for the protocol."""
+
+    name = "PandaReach-v0"
+    task_type = PandaReachTask
+    dt = Panda.TIME_STEP * Panda.SUBSTEPS
+    default_horizon = 50
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "goal_x": Interval(
+            unit="m", train=(0.3, 0.65), test=(0.32, 0.63), out_of_range=((0.25, 0.3), (0.65, 0.7))
+        ),
+        "goal_y": Interval(
+            unit="m",
+            train=(-0.3, 0.3),
+            test=(-0.28, 0.28),
+            out_of_range=((-0.36, -0.3), (0.3, 0.36)),
+        ),
+        "goal_z": Interval(
+            unit="m", train=(0.15, 0.65), test=(0.17, 0.63), out_of_range=((0.1, 0.15), (0.65, 0.7))
+        ),
+    }
+    observation_signals = (
+        *(Signal(f"hand_position.{axis}", f"{POSITION_UNIT} m", -10.0, 10.0) for axis in _AXES),
+        *(Signal(f"hand_velocity.{axis}", f"{VELOCITY_UNIT} m/s", -50.0, 50.0) for axis in _AXES),
+        *(Signal(f"{joint}.position", "half range", -2.0, 2.0) for joint in Panda.JOINTS),
+    )
+    action_signals = tuple(
+        Signal(f"hand_displacement.{axis}", f"{MAX_DISPLACEMENT} m/period", -1.0, 1.0)
+        for axis in _AXES
+    )
+
+    def make_env(self, *, render_mode: str | None = None) -> PandaReachEnv:
+        """Return one arm."""
+        return PandaReachEnv(self, render_mode)

@@ -1,0 +1,113 @@
+"""The Franka Emika Panda: a seven-joint arm with a two-finger hand.
+
+Model: `franka_panda/panda.urdf` of pybullet_data, under the Apache License 2.0 (LICENSE.txt beside it). Its moments of
+inertia are placeholders (0.1 kg·m² for every link); PyBullet computes them from the collision meshes instead.
+Fixed links (flange, hand and grasp target) are merged into link 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from metamotor.robots.panda_kinematics import Column, hand_position_and_jacobian, joint_step
+from metamotor.robots.robot import Robot
+from metamotor.robots.simulator import data_path
+from metamotor.robots.state import Camera
+
+
+class Panda(Robot):
+    """A Panda bolted to the ground at the origin, facing +x, its hand closed.
+
+    The hand's position is that of the point between the fingertips, in the frame of the base.
+    """
+
+    MODEL: ClassVar[str] = "franka_panda/panda.urdf"
+    JOINTS: ClassVar[tuple[str, ...]] = tuple(f"panda_joint{number}" for number in range(1, 8))
+    FINGERS: ClassVar[tuple[str, ...]] = ("panda_finger_joint1", "panda_finger_joint2")
+    HOME: ClassVar[tuple[float, ...]] = (0.0, -0.26, 0.0, -2.17, 0.0, 1.91, 0.785)
+    """Joint positions of the home pose [rad]: the hand points down, in the middle of the workspace."""
+    LOWER: ClassVar[tuple[float, ...]] = (
+        -2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973,
+    )  # fmt: skip
+    """Lower joint limits that Franka guarantees [rad]; the model's own are a little wider."""
+    UPPER: ClassVar[tuple[float, ...]] = (
+        2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973,
+    )  # fmt: skip
+    """Upper joint limits that Franka guarantees [rad]."""
+    MAX_TORQUE: ClassVar[tuple[float, ...]] = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
+    """Greatest joint torques [N·m]."""
+    MAX_SPEED: ClassVar[tuple[float, ...]] = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
+    """Greatest joint velocities [rad/s]."""
+    FINGER_FORCE: ClassVar[float] = 20.0
+    """Force that holds each finger closed [N]."""
+    GAIN: ClassVar[float] = 0.2
+    """Share of a joint's position error that its motor removes in a physics step."""
+    IK_DAMPING: ClassVar[float] = 0.03
+    """Damping λ of the inverse kinematics [m/rad]."""
+
+    TIME_STEP = 1 / 120
+    SUBSTEPS = 4
+    SOLVER_ITERATIONS = 20
+    CAMERA = Camera(target=(0.35, 0.0, 0.35), distance=1.5, yaw=50.0, pitch=-25.0)
+
+    def __init__(self, *, gui: bool = False) -> None:
+        super().__init__(gui=gui)
+        self.body = self.simulator.load_urdf(
+            data_path(self.MODEL), fixed_base=True, merge_fixed_links=True
+        )
+        self.joints = self.simulator.joints(self.body, self.JOINTS)
+        self.joints.use_position_motors(gains=[self.GAIN] * 7, max_forces=self.MAX_TORQUE)
+        self._fingers = self.simulator.joints(self.body, self.FINGERS)
+        self._fingers.use_position_motors(gains=[0.1] * 2, max_forces=[self.FINGER_FORCE] * 2)
+        self._fingers.command([0.0, 0.0])
+        period = self.TIME_STEP * self.SUBSTEPS
+        self._longest_step = [speed * period for speed in self.MAX_SPEED]
+        self.reset(self.HOME)
+
+    def reset(self, joint_positions: Sequence[float]) -> None:
+        """Put the arm at rest in a pose [rad], its motors holding it there."""
+        self.simulator.forget_contacts()
+        self._fingers.reset([0.0, 0.0])
+        self.joints.reset(joint_positions)
+        self.joints.command(joint_positions)
+        self.sense()
+
+    def sense(self) -> None:
+        """Read the joints, and update what follows from them."""
+        states = self.joints.read()
+        self.joint_positions: list[float] = [state[0] for state in states]
+        """[rad]."""
+        self.joint_velocities: list[float] = [state[1] for state in states]
+        """[rad/s]."""
+        self.hand_position: tuple[float, float, float]
+        """[m]."""
+        self._jacobian: list[Column]
+        self.hand_position, self._jacobian = hand_position_and_jacobian(self.joint_positions)
+
+    @property
+    def hand_velocity(self) -> tuple[float, float, float]:
+        """Velocity of the hand [m/s]."""
+        vx = vy = vz = 0.0
+        for (x, y, z), speed in zip(self._jacobian, self.joint_velocities, strict=False):
+            vx, vy, vz = vx + x * speed, vy + y * speed, vz + z * speed
+        return vx, vy, vz
+
+    def move_hand(self, displacement: Sequence[float]) -> None:
+        """Let the motors move the hand by a displacement from where it was sensed [m].
+
+        The step is shortened, in its direction, to what the joints' greatest speeds allow in a control period, and
+        kept inside the joint limits. The last joint and the hand's orientation are left to themselves.
+        """
+        step = joint_step(self._jacobian, displacement, self.IK_DAMPING)
+        excess = max(abs(s) / most for s, most in zip(step, self._longest_step, strict=False))
+        if excess > 1.0:
+            step = [s / excess for s in step]
+        self.joints.command(
+            [
+                min(max(position + s, low), high)
+                for position, s, low, high in zip(
+                    self.joint_positions, [*step, 0.0], self.LOWER, self.UPPER, strict=True
+                )
+            ]
+        )

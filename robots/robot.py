@@ -1,0 +1,79 @@
+"""What all simulated robots have in common."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamotor.robots.simulator import Simulator
+from metamotor.robots.state import Camera
+
+
+class Robot:
+    """A robot in a simulator of its own: its model is loaded once, and a reset only sets states.
+
+    Args:
+        gui: open a window to watch it.
+    """
+
+    TIME_STEP: ClassVar[float]
+    """Length of a physics step [s]."""
+    SUBSTEPS: ClassVar[int]
+    """Physics steps in a control period."""
+    SOLVER_ITERATIONS: ClassVar[int]
+    """Most sweeps of the constraint solver in a physics step."""
+    CAMERA: ClassVar[Camera]
+    """Where frames are taken from."""
+
+    def __init__(self, *, gui: bool = False) -> None:
+        self.simulator = Simulator(
+            time_step=self.TIME_STEP, solver_iterations=self.SOLVER_ITERATIONS, gui=gui
+        )
+
+    def advance(self) -> None:
+        """Let one control period pass."""
+        self.simulator.step(self.SUBSTEPS)
+
+    def render(self, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
+        """Return a frame from the robot's camera. Shape: (height, width, 3)."""
+        return self.simulator.render(width, height, self.CAMERA)
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self.simulator.close()
+
+    def __enter__(self) -> Self:
+        """Return the robot itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Free the simulator."""
+        self.close()
+
+
+def raw_periods_per_second(robot: Robot, seconds: float = 0.5) -> float:
+    """Return how many control periods of a robot the engine simulates in a second, and nothing else.
+
+    No command is given, no state is read and no policy runs: it is what an environment's speed is measured against.
+
+    Args:
+        robot: in the state and with the commands from which to go on.
+        seconds: how long to measure [s].
+    """
+    count, start = 0, time.perf_counter()
+    while True:
+        for _ in range(50):
+            robot.advance()
+        count += 50
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds:
+            return count / elapsed
