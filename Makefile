@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt src/metamotor/__init__.py
 		echo "$(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv"; exit 1; }
 	@echo "Installing into .venv (a few minutes the first time) ..."
 	@"$(PYTHON)" -m venv .venv
-	@$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	@$(BIN)/pip install -qq -c constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: setup ## see a robot adapt
@@ -49,7 +49,7 @@ bench: setup ## measure speed
 
 build: setup ## build wheel and sdist, and try each in an empty environment
 	@rm -rf dist
-	@$(BIN)/python -m build --outdir dist . >/dev/null
+	@$(BIN)/python -m build --quiet --outdir dist .
 	@.ci/smoke dist
 
 format: setup ## format the code
