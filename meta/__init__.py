@@ -1,1 +1,26 @@
-"""Meta-learners over Stable-Baselines3."""
+"""Meta-learners over Stable-Baselines3 algorithms.
+
+Names are looked up when they are first used: a rollout worker, which runs policies in numpy, then starts without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metamotor.meta.learner import MetaLearner
+    from metamotor.meta.maml import MAML, MAMLConfig
+
+_MODULES = {"MetaLearner": "learner", "MAML": "maml", "MAMLConfig": "maml"}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LEARNERS":
+        return {"MAML": __getattr__("MAML")}
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+__all__ = ["MAML", "MAMLConfig", "MetaLearner"]

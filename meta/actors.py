@@ -1,0 +1,100 @@
+"""Policies as rollout workers run them: numpy only, so that a worker process starts without torch.
+
+Shapes: E episodes, O numbers of an observation, A of an action, N choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "Tanh": np.tanh,
+    "ReLU": lambda x: np.maximum(x, 0.0),
+    "Identity": lambda x: x,
+}
+
+
+class Network(Protocol):
+    """What maps observations (E, O) to the mean (E, A) or the logits (E, N)."""
+
+    def __call__(self, observations: Array) -> Array:
+        """Return the outputs for a batch of observations."""
+        ...
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A multilayer perceptron: one (weight, bias) a layer, weights of shape (inputs, outputs)."""
+
+    layers: tuple[tuple[Array, Array], ...]
+    activation: str
+
+    def __call__(self, observations: Array) -> Array:
+        """Return the outputs for a batch of observations."""
+        activation = ACTIVATIONS[self.activation]
+        hidden = observations
+        for weight, bias in self.layers[:-1]:
+            hidden = activation(hidden @ weight + bias)
+        weight, bias = self.layers[-1]
+        return np.asarray(hidden @ weight + bias)
+
+
+@dataclass(frozen=True)
+class GaussianActor:
+    """A diagonal Gaussian over actions (E, A) of a Box space."""
+
+    network: Network
+    std: Array
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Return the noise that `act` turns into actions. Shape: (*shape, A)."""
+        return rng.standard_normal((*shape, len(self.std)), dtype=np.float32) * self.std
+
+    def act(self, observations: Array, noise: Array | None) -> Array:
+        """Return actions, the mean where there is no noise."""
+        mean = self.network(observations)
+        return mean if noise is None else mean + noise
+
+
+@dataclass(frozen=True)
+class CategoricalActor:
+    """A softmax over the choices of a Discrete space; actions have the shape (E,)."""
+
+    network: Network
+    num_choices: int
+    start: int = 0
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Return Gumbel noise: the largest of logits + noise is a draw from the softmax. Shape: (*shape, N)."""
+        return rng.gumbel(size=(*shape, self.num_choices)).astype(np.float32)
+
+    def act(self, observations: Array, noise: Array | None) -> Array:
+        """Return choices, the most likely one where there is no noise."""
+        logits = self.network(observations)
+        choices = np.argmax(logits if noise is None else logits + noise, axis=-1)
+        return np.asarray(choices + self.start)
+
+
+@dataclass(frozen=True)
+class ConstantActor:
+    """The same action always: the floor that any policy is measured against."""
+
+    action: Array
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Return nothing to draw: zeros of shape (*shape, 1)."""
+        return np.zeros((*shape, 1), dtype=np.float32)
+
+    def act(self, observations: Array, noise: Array | None) -> Array:
+        """Return the action, once per observation."""
+        return np.repeat(self.action[None], len(observations), axis=0)
+
+
+Actor = GaussianActor | CategoricalActor | ConstantActor

@@ -1,0 +1,325 @@
+"""The protocol by which everything here is measured: return on held-out tasks, before and after adaptation.
+
+On tasks that training never drew, a method collects `support_episodes` with its policy, updates, and so on; after each
+update, `query_episodes` measure the return of the stochastic and of the deterministic policy. Against it stand
+
+- idle: the zero action (the first choice of a Discrete space);
+- robust: trained on all tasks with the same outer optimiser and budget, not adapted;
+- fine_tuned: the robust policy, updated on the same number of episodes at its best step sizes;
+- scratch: an untrained policy, updated likewise;
+- oracle: trained like the robust policy, but told its task.
+
+Step sizes that training did not set (all of fine_tuned and scratch, and the updates of a meta-learner beyond those it
+was trained with) are chosen one update after another on validation tasks, 0 being among the choices. All methods meet
+the same tasks with the same random numbers.
+
+Shapes: T tasks, K + 1 points of adaptation, S training seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from metamotor.envs import Split
+from metamotor.meta.actors import Actor, ConstantActor
+from metamotor.meta.checkpoints import write_atomically
+from metamotor.meta.functional.inner_step import Params
+from metamotor.meta.learner import MetaLearner, one_torch_thread
+from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.workers import Sampler, make_sampler
+
+Array = NDArray[Any]
+
+LEARNED_SCALES = (2.0, 1.0, 0.5, 0.25, 0.0)
+"""Tried as factors on a meta-learned step size for updates beyond those of training."""
+UNTRAINED_SCALES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.0)
+"""Tried as factors on `inner_lr` where no step size was learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How much is measured."""
+
+    num_tasks: int = 40
+    """Test tasks."""
+    num_updates: int = 3
+    """K, the updates of adaptation."""
+    support_episodes: int = 10
+    """Experience before each update, in episodes."""
+    query_episodes: int = 10
+    """Episodes that measure a policy on a task, stochastic and deterministic each."""
+    validation_tasks: int = 20
+    """Tasks on which step sizes are chosen."""
+    split: Split = "test"
+    """Where the tasks are drawn from."""
+    seed: int = 0
+    """Of tasks, episodes and actions."""
+
+    def __post_init__(self) -> None:
+        """Refuse an evaluation of nothing."""
+        for name in ("num_tasks", "support_episodes", "query_episodes", "validation_tasks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_updates < 0:
+            raise ValueError(f"num_updates must not be negative, got {self.num_updates}")
+
+
+class Curve(NamedTuple):
+    """Mean returns of one method on each task, before adaptation and after each update."""
+
+    stochastic: Array
+    """(T, K + 1)."""
+    deterministic: Array
+    """(T, K + 1)."""
+    scales: tuple[float, ...] = ()
+    """(K,), the factors on the step sizes."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All methods' curves for one training seed."""
+
+    family: str
+    protocol: Protocol
+    seed: int
+    """Training seed."""
+    curves: Mapping[str, Curve]
+    robot_seconds: float
+    """The experience of one update, in seconds of the robot's time."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write every number as JSON; return where."""
+        document = dataclasses.asdict(self) | {
+            "curves": {name: _curve_document(curve) for name, curve in self.curves.items()}
+        }
+        path = Path(path)
+        write_atomically(path, json.dumps(document, indent=1).encode())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Evaluation:
+        """Return what `save` wrote."""
+        document = json.loads(Path(path).read_text())
+        curves = {
+            name: Curve(
+                np.array(curve["stochastic"]),
+                np.array(curve["deterministic"]),
+                tuple(curve["scales"]),
+            )
+            for name, curve in document.pop("curves").items()
+        }
+        protocol = Protocol(**document.pop("protocol"))
+        return cls(curves=curves, protocol=protocol, **document)
+
+
+def _curve_document(curve: Curve) -> dict[str, Any]:
+    return {
+        "stochastic": curve.stochastic.tolist(),
+        "deterministic": curve.deterministic.tolist(),
+        "scales": list(curve.scales),
+    }
+
+
+class Evaluator:
+    """Runs the protocol on one family.
+
+    Args:
+        family: the family with its task hidden.
+        protocol: how much is measured.
+        num_workers: processes that sample; the result does not depend on it.
+    """
+
+    def __init__(self, family: Any, protocol: Protocol, *, num_workers: int = 0) -> None:
+        self.family = family
+        self.protocol = protocol
+        self.num_workers = num_workers
+        self.tasks = family.sample(
+            protocol.num_tasks, split=protocol.split, seed=derive_seed(protocol.seed, 0)
+        )
+        self.validation = family.sample(
+            protocol.validation_tasks, split="validation", seed=derive_seed(protocol.seed, 1)
+        )
+
+    def evaluate(
+        self, learner: MetaLearner, robust: MetaLearner, oracle: MetaLearner
+    ) -> Evaluation:
+        """Return the curves of a meta-learner and of everything it must beat.
+
+        Args:
+            learner: the meta-learner.
+            robust: trained with the same budget on the same family, without adaptation.
+            oracle: the same on the family that reveals its task.
+        """
+        with one_torch_thread():
+            sampler = make_sampler(self.family, self.num_workers)
+            try:
+                curves = {
+                    "adapted": self._adapted(learner, sampler),
+                    "idle": self._constant(idle_actor(self.family), sampler),
+                    "robust": self._constant(robust.adapter.make_actor(robust.params), sampler),
+                    "fine_tuned": self._tuned(robust, robust.params, sampler),
+                    "scratch": self._tuned(robust, robust.adapter.initial_params(), sampler),
+                }
+            finally:
+                sampler.close()
+            sampler = make_sampler(oracle.family, self.num_workers)
+            try:
+                actor = oracle.adapter.make_actor(oracle.params)
+                curves["oracle"] = self._constant(actor, sampler)
+            finally:
+                sampler.close()
+        seconds = self.protocol.support_episodes * self.family.horizon * self.family.dt
+        return Evaluation(self.family.name, self.protocol, learner.seed, curves, seconds)
+
+    # Methods --------------------------------------------------------------------------------------
+
+    def _adapted(self, learner: MetaLearner, sampler: Sampler) -> Curve:
+        trained = [1.0] * learner.trained_updates
+        scales = self.choose_scales(learner.params, learner, sampler, trained, LEARNED_SCALES)
+        return self.curve(learner.params, learner, sampler, scales)
+
+    def _tuned(self, learner: MetaLearner, params: Params, sampler: Sampler) -> Curve:
+        scales = self.choose_scales(params, learner, sampler, [], UNTRAINED_SCALES)
+        return self.curve(params, learner, sampler, scales)
+
+    def _constant(self, actor: Actor, sampler: Sampler) -> Curve:
+        """Return the curve of a policy that is not updated: measured once, the same at every point."""
+        points = self.protocol.num_updates + 1
+        actors = [actor] * len(self.tasks)
+        stochastic, deterministic = (
+            np.repeat(self._measure(self.tasks, actors, 0, mode, sampler)[:, None], points, axis=1)
+            for mode in (False, True)
+        )
+        return Curve(stochastic, deterministic, (0.0,) * self.protocol.num_updates)
+
+    def choose_scales(
+        self,
+        params: Params,
+        learner: MetaLearner,
+        sampler: Sampler,
+        trained: Sequence[float],
+        choices: Sequence[float],
+    ) -> tuple[float, ...]:
+        """Return the factor on the step size of each update that is best on the validation tasks.
+
+        Greedy: the updates before are held at their choice, and all choices see the same experience.
+
+        Args:
+            params: before adaptation.
+            learner: whose update and policies are used.
+            sampler: runs the episodes.
+            trained: the factors of the first updates, not to be chosen.
+            choices: the factors tried.
+        """
+        scales: list[float] = []
+        current = [params] * len(self.validation)
+        for step in range(self.protocol.num_updates):
+            actors = [learner.adapter.make_actor(own) for own in current]
+            support = self._support(self.validation, actors, step, sampler)
+            tried = trained[step : step + 1] or choices
+            candidates: dict[float, list[Params]] = {
+                scale: [
+                    learner.update(own, batch, step, scale)
+                    for own, batch in zip(current, support, strict=True)
+                ]
+                for scale in tried
+            }
+            best = self._best(learner, candidates, step, sampler)
+            scales.append(best)
+            current = candidates[best]
+        return tuple(scales)
+
+    def _best(
+        self,
+        learner: MetaLearner,
+        candidates: Mapping[float, Sequence[Params]],
+        step: int,
+        sampler: Sampler,
+    ) -> float:
+        """Return the candidate whose policies have the highest mean return on the validation tasks."""
+        if len(candidates) == 1:
+            return next(iter(candidates))
+        returns = {}
+        for scale, params in candidates.items():
+            actors = [learner.adapter.make_actor(own) for own in params]
+            returns[scale] = self._measure(self.validation, actors, step + 1, False, sampler).mean()
+        return max(returns, key=lambda scale: returns[scale])
+
+    def curve(
+        self, params: Params, learner: MetaLearner, sampler: Sampler, scales: Sequence[float]
+    ) -> Curve:
+        """Return the returns of each test task before adaptation and after each update."""
+        current = [params] * len(self.tasks)
+        measured: dict[bool, list[Array]] = {False: [], True: []}
+        for step in range(len(scales) + 1):
+            actors = [learner.adapter.make_actor(own) for own in current]
+            for mode, points in measured.items():
+                points.append(self._measure(self.tasks, actors, step, mode, sampler))
+            if step < len(scales):
+                support = self._support(self.tasks, actors, step, sampler)
+                current = [
+                    learner.update(own, batch, step, scales[step])
+                    for own, batch in zip(current, support, strict=True)
+                ]
+        stochastic, deterministic = (np.stack(points, axis=1) for points in measured.values())
+        return Curve(stochastic, deterministic, tuple(scales))
+
+    # Episodes -------------------------------------------------------------------------------------
+
+    def _support(
+        self, tasks: Sequence[Any], actors: Sequence[Actor], step: int, sampler: Sampler
+    ) -> list[EpisodeBatch]:
+        return self._collect(tasks, actors, self.protocol.support_episodes, (2, step), sampler)
+
+    def _measure(
+        self,
+        tasks: Sequence[Any],
+        actors: Sequence[Actor],
+        step: int,
+        deterministic: bool,
+        sampler: Sampler,
+    ) -> Array:
+        """Return the mean return of each task's policy. Shape: (T,)."""
+        batches = self._collect(
+            tasks, actors, self.protocol.query_episodes, (3, step), sampler, deterministic
+        )
+        return np.array([batch.episode_returns.mean() for batch in batches])
+
+    def _collect(
+        self,
+        tasks: Sequence[Any],
+        actors: Sequence[Actor],
+        episodes: int,
+        purpose: tuple[int, ...],
+        sampler: Sampler,
+        deterministic: bool = False,
+    ) -> list[EpisodeBatch]:
+        # The seeds do not know the method: all meet the same tasks with the same random numbers.
+        jobs = [
+            RolloutJob(
+                task,
+                actor,
+                episodes,
+                derive_seed(self.protocol.seed, *purpose, index),
+                deterministic,
+            )
+            for index, (task, actor) in enumerate(zip(tasks, actors, strict=True))
+        ]
+        return sampler.collect(jobs)
+
+
+def idle_actor(family: Any) -> ConstantActor:
+    """Return the policy that does nothing: the zero action, or a Discrete space's first choice."""
+    space = family.action_space
+    if isinstance(space, spaces.Discrete):
+        return ConstantActor(np.asarray(space.start))
+    return ConstantActor(np.clip(np.zeros(space.shape, dtype=np.float32), space.low, space.high))

@@ -1,0 +1,371 @@
+"""What every meta-learner is: something that meta-trains on a family and adapts to one of its tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import platform
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import stable_baselines3
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor
+
+import metamotor
+from metamotor.envs import FAMILIES, Task, make
+from metamotor.meta.checkpoints import read_checkpoint, write_checkpoint
+from metamotor.meta.functional.inner_step import Params
+from metamotor.meta.on_policy import OnPolicyAdapter, check_algorithm
+from metamotor.meta.progress import Progress
+from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.workers import LocalSampler, ProcessSampler, make_sampler
+
+ALGORITHMS = {
+    name: getattr(stable_baselines3, name) for name in ("PPO", "A2C", "SAC", "TD3", "DDPG", "DQN")
+}
+"""Stable-Baselines3's algorithms by name, as the command line and checkpoints say them."""
+
+Callbacks = BaseCallback | Sequence[BaseCallback] | None
+
+
+class MetaLearner(ABC):
+    """A meta-learner over a Stable-Baselines3 algorithm.
+
+    Args:
+        algorithm: the base learner's class, such as `stable_baselines3.PPO`, or its name.
+        policy: its policy, such as "MlpPolicy".
+        family: the task family to train on.
+        config: the hyper-parameters; or
+        base_kwargs: the base learner's own arguments (`gamma`, `policy_kwargs`, …).
+        num_workers: processes that sample; 0 samples in this one. Results do not depend on it.
+        seed: of everything random: weights, tasks, episodes, actions.
+        changes: single hyper-parameters, by their names in `config`.
+
+    Raises:
+        ValueError: if the algorithm, a space or a hyper-parameter does not fit.
+    """
+
+    Config: ClassVar[type[Any]]
+    adapter: OnPolicyAdapter
+    params: Params
+
+    def __init__(
+        self,
+        algorithm: type[OnPolicyAlgorithm] | str,
+        policy: str | type[ActorCriticPolicy],
+        family: Any,
+        config: Any = None,
+        *,
+        base_kwargs: Mapping[str, Any] | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        **changes: Any,
+    ) -> None:
+        self.config = self._resolve_config(config, changes)
+        self.algorithm = resolve_algorithm(algorithm)
+        self.policy = policy
+        self.family = family
+        self.base_kwargs = dict(base_kwargs or {})
+        self.num_workers = num_workers
+        self.seed = seed
+        self.iteration = 0
+        self.num_timesteps = 0
+        self.logger = Logger(folder=None, output_formats=[])
+        self._sampler: LocalSampler | ProcessSampler | None = None
+        self._setup()
+
+    @classmethod
+    def _resolve_config(cls, config: Any, changes: Mapping[str, Any]) -> Any:
+        known = [field.name for field in dataclasses.fields(cls.Config)]
+        if unknown := sorted(set(changes) - set(known)):
+            raise ValueError(
+                f"{cls.__name__} does not know {', '.join(unknown)}; it takes {', '.join(known)}"
+            )
+        return dataclasses.replace(config or cls.Config(), **changes)
+
+    @abstractmethod
+    def _setup(self) -> None:
+        """Make the adapter, the parameters and the outer optimiser."""
+
+    @abstractmethod
+    def _meta_iteration(self) -> dict[str, float]:
+        """Draw tasks, sample and take one outer step; return the scalars to be logged."""
+
+    @property
+    @abstractmethod
+    def trained_updates(self) -> int:
+        """Updates of adaptation whose step sizes were trained."""
+
+    @abstractmethod
+    def update(self, params: Params, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Params:
+        """Return the parameters after update number `step` on one task's episodes."""
+
+    @abstractmethod
+    def _state(self) -> Params:
+        """Return everything that training goes on from, as tensors by name."""
+
+    @abstractmethod
+    def _load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `_state` returned."""
+
+    # Meta-training --------------------------------------------------------------------------------
+
+    @property
+    def sampler(self) -> LocalSampler | ProcessSampler:
+        """What runs the episodes; made when first needed."""
+        if self._sampler is None:
+            self._sampler = make_sampler(self.family, self.num_workers)
+        return self._sampler
+
+    def close(self) -> None:
+        """End the workers; they start again when needed."""
+        if self._sampler is not None:
+            self._sampler.close()
+            self._sampler = None
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Callbacks = None,
+        log_interval: int = 1,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Meta-train until this many environment steps have been taken in all; call again to go on.
+
+        Args:
+            total_timesteps: environment steps, those of earlier calls included.
+            callback: Stable-Baselines3 callbacks; `on_step` is called once a meta-iteration.
+            log_interval: meta-iterations between two lines of the log.
+            progress_bar: show returns and steps per second.
+        """
+        if total_timesteps < 1:
+            raise ValueError(f"total_timesteps must be at least 1, got {total_timesteps}")
+        callbacks = _as_callback(callback)
+        callbacks.init_callback(self)  # type: ignore[arg-type]
+        callbacks.on_training_start(locals(), globals())
+        with one_torch_thread(), Progress(total_timesteps, shown=progress_bar) as progress:
+            while self.num_timesteps < total_timesteps:
+                callbacks.on_rollout_start()
+                start, before = time.perf_counter(), self.num_timesteps
+                scalars = self._meta_iteration()
+                self.iteration += 1
+                rate = (self.num_timesteps - before) / (time.perf_counter() - start)
+                scalars |= {"time/fps": rate, "time/iterations": self.iteration}
+                self._log(scalars, log_interval)
+                progress.update(self.num_timesteps, scalars)
+                callbacks.on_rollout_end()
+                if not callbacks.on_step():
+                    break
+        callbacks.on_training_end()
+        return self
+
+    def _log(self, scalars: Mapping[str, float], log_interval: int) -> None:
+        if self.iteration % log_interval:
+            return
+        for name, value in scalars.items():
+            self.logger.record(name, value)
+        self.logger.record("time/total_timesteps", self.num_timesteps)
+        self.logger.dump(step=self.num_timesteps)
+
+    def set_logger(self, logger: Logger) -> None:
+        """Log to a Stable-Baselines3 logger."""
+        self.logger = logger
+
+    def get_env(self) -> None:
+        """Return nothing: environments live in the workers. Callbacks ask for it."""
+        return
+
+    # Adaptation -----------------------------------------------------------------------------------
+
+    def adapt(
+        self,
+        task: Task | gymnasium.Env[Any, Any],
+        episodes: int = 10,
+        *,
+        updates: int = 1,
+        seed: int = 0,
+    ) -> OnPolicyAlgorithm:
+        """Return a plain Stable-Baselines3 model that is adapted to one task by its own experience.
+
+        Args:
+            task: a task of the family; or an environment, such as a robot, that is used as it is.
+            episodes: collected before each update.
+            updates: how often to collect and update.
+            seed: of the episodes and actions.
+
+        Raises:
+            ValueError: if there are no episodes, the spaces do not match, or something is not finite.
+        """
+        if episodes < 1 or updates < 0:
+            raise ValueError(
+                f"adapting takes at least 1 episode and no negative number of updates, "
+                f"got episodes={episodes}, updates={updates}"
+            )
+        is_env = isinstance(task, gymnasium.Env)
+        env: Any = task if is_env else self.family.make_env()
+        self._check_spaces(env)
+        sampler = LocalSampler(self.family, env=env if is_env else None)
+        params, batch = self.params, None
+        for step in range(updates):
+            actor = self.adapter.make_actor(params)
+            job = RolloutJob(None if is_env else task, actor, episodes, derive_seed(seed, step))
+            batch = sampler.collect([job])[0]
+            params = self.update(params, batch, step)
+        sampler.close()
+        if not is_env:
+            env.set_task(task)
+        return self._finish(params, batch, env)
+
+    def adapt_from(self, batches: Sequence[EpisodeBatch]) -> OnPolicyAlgorithm:
+        """Return a model adapted on recorded episodes: one update per batch, each from the policy before it."""
+        if not batches:
+            raise ValueError("adapt_from needs at least one batch of episodes, got none")
+        params = self.params
+        for step, batch in enumerate(batches):
+            params = self.update(params, batch, step)
+        return self._finish(params, batches[-1], self.family.make_env())
+
+    def _finish(self, params: Params, batch: EpisodeBatch | None, env: Any) -> OnPolicyAlgorithm:
+        """Return the model, its critic fitted to what was experienced."""
+        if batch is not None:
+            params = self.adapter.fit_critic_to(params, batch)
+        return self.adapter.make_model(params, env)
+
+    def _check_spaces(self, env: Any) -> None:
+        for name in ("observation_space", "action_space"):
+            expected, given = getattr(self.family, name), getattr(env, name)
+            if given.shape != expected.shape or type(given) is not type(expected):
+                raise ValueError(
+                    f"the environment's {name} is {given}, but {self.family.name} has {expected}"
+                )
+
+    # Files ----------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write a checkpoint that `load` and then `learn` go on from to the same bits; return where."""
+        document = {
+            "format": 1,
+            "learner": type(self).__name__,
+            "config": dataclasses.asdict(self.config),
+            "algorithm": self.algorithm.__name__,
+            "policy": self.policy,
+            "base_kwargs": self.base_kwargs,
+            "family": {"name": self.family.name, "config": getattr(self.family, "config", {})},
+            "seed": self.seed,
+            "iteration": self.iteration,
+            "num_timesteps": self.num_timesteps,
+            "versions": versions(),
+        }
+        return write_checkpoint(path, self._state(), document)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        family: Any = None,
+        algorithm: type[OnPolicyAlgorithm] | None = None,
+        num_workers: int = 0,
+    ) -> Self:
+        """Return the learner that was saved.
+
+        Args:
+            path: of the checkpoint.
+            family: needed if it is not one of this package's.
+            algorithm: needed if it is not one of Stable-Baselines3's.
+            num_workers: as for the constructor.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is truncated, of another learner, or does not fit the family.
+        """
+        tensors, document = read_checkpoint(path)
+        if document["learner"] != cls.__name__:
+            raise ValueError(f"{path} was saved by {document['learner']}, not by {cls.__name__}")
+        if family is None:
+            family = _family_of(document, path)
+        learner = cls(
+            algorithm or document["algorithm"],
+            document["policy"],
+            family,
+            cls.Config(**document["config"]),
+            base_kwargs=document["base_kwargs"],
+            num_workers=num_workers,
+            seed=document["seed"],
+        )
+        try:
+            learner._load_state(tensors)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"the weights in {path} do not fit {family.name} with observations "
+                f"{family.observation_space.shape} and actions {family.action_space}: {error}"
+            ) from error
+        learner.iteration = document["iteration"]
+        learner.num_timesteps = document["num_timesteps"]
+        return learner
+
+    def snapshot(self) -> Params:
+        """Return copies of the state's tensors, for keeping the best in memory."""
+        return copy.deepcopy(self._state())
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a snapshot back."""
+        self._load_state(tensors)
+
+
+def resolve_algorithm(algorithm: Any) -> type[OnPolicyAlgorithm]:
+    """Return an algorithm's class from its name or itself; refuse what meta-learners cannot wrap."""
+    if isinstance(algorithm, str):
+        if algorithm not in ALGORITHMS:
+            raise ValueError(
+                f"unknown algorithm {algorithm!r}; Stable-Baselines3 has {', '.join(ALGORITHMS)}"
+            )
+        algorithm = ALGORITHMS[algorithm]
+    check_algorithm(algorithm)
+    return algorithm  # type: ignore[no-any-return]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {
+        "metamotor": metamotor.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "stable_baselines3": stable_baselines3.__version__,
+    }
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Run torch on one thread: as fast as two on networks this small, and the same bits everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _as_callback(callback: Callbacks) -> BaseCallback:
+    if isinstance(callback, BaseCallback):
+        return callback
+    return CallbackList(list(callback or []))
+
+
+def _family_of(document: Mapping[str, Any], path: str | Path) -> Any:
+    name = document["family"]["name"]
+    if name not in FAMILIES:
+        raise ValueError(
+            f"{path} was trained on {name!r}, which is not in this package: pass family="
+        )
+    return make(name, **document["family"]["config"])

@@ -1,0 +1,368 @@
+"""Model-agnostic meta-learning of a policy (Finn et al. 2017, arXiv:1703.03400, algorithm 3).
+
+    θ: the policy's parameters; α: the step sizes, one per tensor and inner step
+    repeat:
+        draw a meta-batch of tasks
+        for each task:
+            collect episodes with θ;  θ′ ← θ − α ∘ ∇L(θ)        # adaptation, `inner_steps` times
+            collect episodes with θ′
+        improve θ and α on the mean over tasks of the return of θ′, differentiating through the adaptation:
+            "ppo": epochs of Adam on the clipped surrogate (ProMP, Rothfuss et al. 2019, arXiv:1810.06784)
+            "trust_region": one natural-gradient step within a KL bound, as in the MAML paper
+
+With `inner_steps=0` nothing is adapted: the same optimiser trains one policy for all tasks (domain randomisation), or,
+on a family that reveals its task, the oracle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metamotor.meta.experience import Experience, prepare, surrogate_loss
+from metamotor.meta.functional import surrogates
+from metamotor.meta.functional.inner_step import Params, inner_step
+from metamotor.meta.functional.trust_region import trust_region_step
+from metamotor.meta.learner import MetaLearner
+from metamotor.meta.on_policy import OnPolicyAdapter
+from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+
+InnerLoss = Literal["likelihood_ratio", "dice", "log_prob", "base"]
+Outer = Literal["ppo", "trust_region"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAMLConfig:
+    """Hyper-parameters of MAML."""
+
+    inner_lr: float = 0.1
+    """α, the step size of adaptation; where it starts if it is learned."""
+    learn_inner_lr: bool = True
+    """Learn one step size per parameter tensor and inner step (Meta-SGD)."""
+    inner_steps: int = 1
+    """Updates of adaptation in training; 0 trains one policy for all tasks."""
+    inner_loss: InnerLoss = "likelihood_ratio"
+    """What adaptation descends; "base" is the algorithm's own loss."""
+    first_order: bool = False
+    """Ignore how the adaptation's gradient depends on θ (FOMAML)."""
+    later_step_decay: float = 0.5
+    """Factor on the last trained step size for each update beyond `inner_steps`."""
+    meta_batch_size: int = 20
+    """Tasks a meta-iteration."""
+    episodes_per_task: int = 10
+    """Episodes of a task before each update, and after the last."""
+    outer: Outer = "ppo"
+    """Outer optimiser."""
+    outer_lr: float = 1e-3
+    """Adam's step size for θ ("ppo")."""
+    inner_lr_lr: float = 1e-2
+    """Adam's step size for α ("ppo")."""
+    n_epochs: int = 5
+    """Adam steps on one meta-batch ("ppo")."""
+    clip_range: float = 0.3
+    """Clipping of the outer probability ratio ("ppo")."""
+    kl_coef: float = 0.0
+    """Weight of KL(θ_old ‖ θ) of the policy before adaptation (ProMP's η; "ppo")."""
+    max_kl: float = 0.01
+    """Bound on the KL of the policy after adaptation ("trust_region")."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, with what was received."""
+        for name in ("meta_batch_size", "episodes_per_task", "n_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("inner_lr", "outer_lr", "clip_range", "max_kl"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.inner_steps < 0:
+            raise ValueError(f"inner_steps must not be negative, got {self.inner_steps}")
+        for name, allowed in (("inner_loss", InnerLoss), ("outer", Outer)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(
+                    f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}"
+                )
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """One task's experience in a meta-iteration."""
+
+    support: tuple[Experience, ...]
+    """Before each update of adaptation."""
+    query: Experience
+    """After the last one."""
+
+
+class MAML(MetaLearner):
+    """MAML over PPO's or A2C's policies; see `MetaLearner` for the arguments and what a learner can do."""
+
+    Config = MAMLConfig
+    config: MAMLConfig
+
+    def _setup(self) -> None:
+        self.adapter = OnPolicyAdapter(
+            self.algorithm, self.policy, self.family, self.base_kwargs, self.seed
+        )
+        self.params = self.adapter.initial_params()
+        for name in self.adapter.actor_names:
+            self.params[name].requires_grad_()
+        self.inner_lrs = [
+            {
+                name: torch.tensor(self.config.inner_lr, requires_grad=self.config.learn_inner_lr)
+                for name in self.adapter.actor_names
+            }
+            for _ in range(self.config.inner_steps)
+        ]
+        groups = [
+            {"params": list(self._policy_leaves().values()), "lr": self.config.outer_lr},
+            {"params": list(self._step_size_leaves().values()), "lr": self.config.inner_lr_lr},
+        ]
+        self.optimizer = torch.optim.Adam([group for group in groups if group["params"]], eps=1e-5)
+
+    def _policy_leaves(self) -> Params:
+        return {name: self.params[name] for name in self.adapter.actor_names}
+
+    def _step_size_leaves(self) -> Params:
+        if not self.config.learn_inner_lr:
+            return {}
+        return {
+            f"inner_lr.{step}.{name}": value
+            for step, sizes in enumerate(self.inner_lrs)
+            for name, value in sizes.items()
+        }
+
+    # Adaptation -----------------------------------------------------------------------------------
+
+    def step_sizes(self, step: int) -> Mapping[str, Tensor]:
+        """Return α of an update by name; beyond the trained ones, the last one times a decay."""
+        trained = len(self.inner_lrs)
+        if trained == 0:
+            size = torch.tensor(self.config.inner_lr * self.config.later_step_decay**step)
+            return dict.fromkeys(self.adapter.actor_names, size)
+        decay = self.config.later_step_decay ** max(0, step - trained + 1)
+        last = self.inner_lrs[min(step, trained - 1)]
+        return {name: size * decay for name, size in last.items()}
+
+    @property
+    def trained_updates(self) -> int:
+        """Updates of adaptation whose step sizes were trained."""
+        return self.config.inner_steps
+
+    def update(self, params: Params, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Params:
+        """Return the parameters after one update on one task's episodes; nothing else is read or changed.
+
+        Args:
+            params: of the policy that collected the batch.
+            batch: one task's episodes.
+            step: how many updates went before.
+            scale: factor on the step sizes.
+        """
+        detached = {name: value.detach() for name, value in params.items()}
+        experience = prepare(batch, self.adapter, detached)
+        sizes = {name: scale * size.detach() for name, size in self.step_sizes(step).items()}
+        return inner_step(self._inner_loss(experience), detached, sizes)
+
+    def _inner_loss(self, experience: Experience) -> Any:
+        return lambda params: surrogate_loss(
+            self.config.inner_loss, self.adapter, params, experience
+        )
+
+    # Meta-training --------------------------------------------------------------------------------
+
+    def _meta_iteration(self) -> dict[str, float]:
+        tasks = self.family.sample(
+            self.config.meta_batch_size,
+            split="train",
+            seed=derive_seed(self.seed, self.iteration, 0),
+        )
+        start = time.perf_counter()
+        data, scalars = self._collect(tasks)
+        sampled = time.perf_counter()
+        scalars |= self._outer_step(data)
+        scalars["time/sampling_seconds"] = sampled - start
+        scalars["time/optimising_seconds"] = time.perf_counter() - sampled
+        return scalars
+
+    def _collect(self, tasks: Sequence[Any]) -> tuple[list[TaskData], dict[str, float]]:
+        """Sample, adapt and sample again; all tasks abreast, so that workers are kept busy."""
+        current = [{name: value.detach() for name, value in self.params.items()} for _ in tasks]
+        stages: list[list[Experience]] = []
+        scalars: dict[str, float] = {}
+        for step in range(self.config.inner_steps + 1):
+            batches = self._sample(tasks, current, step)
+            label = "pre" if step == 0 else f"post_{step}"
+            returns = np.concatenate([batch.episode_returns for batch in batches])
+            scalars[f"rollout/{label}"] = float(returns.mean())
+            stages.append(
+                [
+                    prepare(batch, self.adapter, params)
+                    for batch, params in zip(batches, current, strict=True)
+                ]
+            )
+            if step < self.config.inner_steps:
+                sizes = {name: size.detach() for name, size in self.inner_lrs[step].items()}
+                current = [
+                    inner_step(self._inner_loss(experience), params, sizes)
+                    for experience, params in zip(stages[-1], current, strict=True)
+                ]
+        if self.config.inner_steps:
+            scalars["rollout/gain"] = (
+                scalars[f"rollout/post_{self.config.inner_steps}"] - scalars["rollout/pre"]
+            )
+        *support, query = stages
+        data = [
+            TaskData(support=tuple(stage[i] for stage in support), query=query[i])
+            for i in range(len(tasks))
+        ]
+        return data, scalars
+
+    def _sample(
+        self, tasks: Sequence[Any], params: Sequence[Params], step: int
+    ) -> list[EpisodeBatch]:
+        jobs = [
+            RolloutJob(
+                task,
+                self.adapter.make_actor(own),
+                self.config.episodes_per_task,
+                derive_seed(self.seed, self.iteration, 1 + step, i),
+            )
+            for i, (task, own) in enumerate(zip(tasks, params, strict=True))
+        ]
+        batches = self.sampler.collect(jobs)
+        self.num_timesteps += sum(batch.num_steps for batch in batches)
+        return batches
+
+    # The meta-gradient ----------------------------------------------------------------------------
+
+    def adapted(
+        self, params: Params, inner_lrs: Sequence[Mapping[str, Tensor]], data: TaskData
+    ) -> Params:
+        """Return θ′ as a differentiable function of θ and α, on one task's support experience."""
+        for sizes, experience in zip(inner_lrs, data.support, strict=True):
+            params = inner_step(
+                self._inner_loss(experience), params, sizes, first_order=self.config.first_order
+            )
+        return params
+
+    def task_objective(
+        self, params: Params, inner_lrs: Sequence[Mapping[str, Tensor]], data: TaskData
+    ) -> Tensor:
+        """Return one task's outer objective, to be maximised: the clipped surrogate of θ′ on its query."""
+        adapted = self.adapted(params, inner_lrs, data)
+        query = data.query
+        outputs = self.adapter.outputs(adapted, query.observations)
+        log_probs = self.adapter.log_prob_of(adapted, outputs, query.actions)
+        objective = surrogates.clipped(
+            log_probs, query.old_log_probs, query.advantages, query.weights, self.config.clip_range
+        )
+        ent_coef = float(getattr(self.adapter.template, "ent_coef", 0.0))
+        if ent_coef:
+            entropy = self.adapter.entropy_of(adapted, outputs)
+            objective = objective + ent_coef * (entropy * query.weights).sum()
+        return objective
+
+    def _outer_step(self, data: Sequence[TaskData]) -> dict[str, float]:
+        if self.config.outer == "ppo":
+            return self._ppo_step(data)
+        return self._trust_region_step(data)
+
+    def _ppo_step(self, data: Sequence[TaskData]) -> dict[str, float]:
+        old = {name: value.detach().clone() for name, value in self.params.items()}
+        objective = 0.0
+        for _ in range(self.config.n_epochs):
+            self.optimizer.zero_grad()
+            objective = 0.0
+            for task_data in data:
+                value = self.task_objective(self.params, self.inner_lrs, task_data)
+                if self.config.kl_coef and task_data.support:
+                    first = task_data.support[0]
+                    kl = self.adapter.kl(old, self.params, first.observations)
+                    value = value - self.config.kl_coef * (kl * first.weights).sum()
+                torch.autograd.backward(-value / len(data))
+                objective += float(value.detach()) / len(data)
+            self.optimizer.step()
+        return {"train/objective": objective, **self._step_size_scalars()}
+
+    def _trust_region_step(self, data: Sequence[TaskData]) -> dict[str, float]:
+        # All tasks share one graph here: the products with the KL's Hessian need it whole.
+        fixed = {name: value.detach() for name, value in self.params.items()}
+        leaves = {**self._policy_leaves(), **self._step_size_leaves()}
+        adapted = [
+            {k: v.detach() for k, v in self.adapted(fixed, self._frozen_lrs(), d).items()}
+            for d in data
+        ]
+
+        def split(flat: Params) -> tuple[Params, list[Mapping[str, Tensor]]]:
+            params = {name: flat.get(name, value) for name, value in fixed.items()}
+            lrs = [
+                {name: flat.get(f"inner_lr.{k}.{name}", size) for name, size in sizes.items()}
+                for k, sizes in enumerate(self.inner_lrs)
+            ]
+            return params, lrs
+
+        def objective(flat: Params) -> Tensor:
+            values = [self.task_objective(*split(flat), task_data) for task_data in data]
+            return torch.stack(values).mean()
+
+        def divergence(flat: Params) -> Tensor:
+            values = [
+                (
+                    self.adapter.kl(old, self.adapted(*split(flat), d), d.query.observations)
+                    * d.query.weights
+                ).sum()
+                for old, d in zip(adapted, data, strict=True)
+            ]
+            return torch.stack(values).mean()
+
+        step = trust_region_step(objective, divergence, leaves, max_kl=self.config.max_kl)
+        with torch.no_grad():
+            for name, value in step.params.items():
+                leaves[name].copy_(value)
+        return {
+            "train/objective": step.improvement,
+            "train/kl": step.divergence,
+            "train/step_accepted": float(step.accepted),
+            **self._step_size_scalars(),
+        }
+
+    def _frozen_lrs(self) -> list[Mapping[str, Tensor]]:
+        return [{name: size.detach() for name, size in sizes.items()} for sizes in self.inner_lrs]
+
+    def _step_size_scalars(self) -> dict[str, float]:
+        return {
+            f"train/inner_lr_{step + 1}": float(np.mean([size.item() for size in sizes.values()]))
+            for step, sizes in enumerate(self.inner_lrs)
+        }
+
+    # State ----------------------------------------------------------------------------------------
+
+    def _state(self) -> Params:
+        tensors = {f"params.{name}": value.detach() for name, value in self.params.items()}
+        for step, sizes in enumerate(self.inner_lrs):
+            tensors |= {f"inner_lr.{step}.{name}": size.detach() for name, size in sizes.items()}
+        leaves = {**self._policy_leaves(), **self._step_size_leaves()}
+        for name, leaf in leaves.items():
+            for key, value in self.optimizer.state.get(leaf, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = value.detach()
+        return tensors
+
+    def _load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self.params.items():
+                value.copy_(tensors[f"params.{name}"])
+            for step, sizes in enumerate(self.inner_lrs):
+                for name, size in sizes.items():
+                    size.copy_(tensors[f"inner_lr.{step}.{name}"])
+        leaves = {**self._policy_leaves(), **self._step_size_leaves()}
+        for name, leaf in leaves.items():
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            if f"optimizer.{name}.step" in tensors:
+                self.optimizer.state[leaf] = {
+                    key: tensors[f"optimizer.{name}.{key}"].clone() for key in keys
+                }

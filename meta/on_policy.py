@@ -1,0 +1,368 @@
+"""Stable-Baselines3's on-policy algorithms as base learners: PPO, A2C and what derives from them.
+
+The adapter holds one model of the algorithm as a template: its policy class, hyper-parameters and initial weights. All
+it answers is a pure function of parameters by name, so that a meta-learner can differentiate through an update; the
+template itself is never changed.
+
+Shapes: ... any batch shape, O numbers of an observation, A of an action, N choices, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import (
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+)
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from metamotor.meta.actors import MLP, Actor, CategoricalActor, GaussianActor, Network
+from metamotor.meta.functional import distributions
+from metamotor.meta.functional.inner_step import Params
+from metamotor.meta.functional.returns import discounted_returns
+from metamotor.meta.rollouts import EpisodeBatch
+
+Array = NDArray[Any]
+FITTING = ("PPO", "A2C")
+
+
+class OnPolicyAdapter:
+    """What a meta-learner needs of PPO or A2C.
+
+    Args:
+        algorithm: the algorithm's class, `PPO`, `A2C` or one derived from them.
+        policy: as for the algorithm, such as "MlpPolicy" or a policy class.
+        family: the task family, for its spaces and environment.
+        base_kwargs: the algorithm's own arguments (`gamma`, `policy_kwargs`, …).
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: if the algorithm is not on-policy, or a space or an option is not supported.
+    """
+
+    def __init__(
+        self,
+        algorithm: type[OnPolicyAlgorithm],
+        policy: str | type[ActorCriticPolicy],
+        family: Any,
+        base_kwargs: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        check_algorithm(algorithm)
+        check_spaces(family)
+        self.algorithm = algorithm
+        self.policy = policy
+        self.family = family
+        self.base_kwargs = dict(base_kwargs or {})
+        if refused := sorted(
+            {"env", "seed", "device", "_init_setup_model"} & set(self.base_kwargs)
+        ):
+            raise ValueError(f"base_kwargs may not hold {refused}: the meta-learner sets these")
+        self.seed = seed
+        self.template: Any = self._new_model(family.make_env())
+        self.template.env = None  # only its spaces were needed; a model keeps no simulator alive
+        distribution = self.template.policy.action_dist
+        if type(distribution) not in (DiagGaussianDistribution, CategoricalDistribution):
+            raise ValueError(
+                f"the policy's distribution must be a diagonal Gaussian or categorical, got "
+                f"{type(distribution).__name__} (gSDE is not supported)"
+            )
+        self.discrete = isinstance(distribution, CategoricalDistribution)
+        self.head = _PolicyHead(self.template.policy)
+        actor_modules = {id(p) for p in self.head.parameters()}
+        self._names = [name for name, _ in self.template.policy.named_parameters()]
+        self.actor_names = [
+            name
+            for name, parameter in self.template.policy.named_parameters()
+            if id(parameter) in actor_modules or name == "log_std"
+        ]
+
+    def _new_model(self, env: Any) -> OnPolicyAlgorithm:
+        return self.algorithm(
+            self.policy,
+            DummyVecEnv([lambda: Monitor(env)]),
+            device="cpu",
+            seed=self.seed,
+            **self.base_kwargs,
+        )
+
+    # Parameters out and in -----------------------------------------------------------------------
+
+    def initial_params(self) -> Params:
+        """Return copies of the template's parameters, actor and critic, by name."""
+        return {
+            name: parameter.detach().clone()
+            for name, parameter in self.template.policy.named_parameters()
+        }
+
+    def make_model(self, params: Mapping[str, Tensor], env: Any) -> OnPolicyAlgorithm:
+        """Return a new model of the algorithm with these parameters, on this environment."""
+        model = self._new_model(env)
+        with torch.no_grad():
+            for name, parameter in model.policy.named_parameters():
+                parameter.copy_(params[name])
+        return model
+
+    def make_actor(self, params: Mapping[str, Tensor]) -> Actor:
+        """Return the policy as rollout workers run it: in numpy where it is a plain MLP, else in torch."""
+        network = self._numpy_network(params) or _TorchNetwork(self.head, params)
+        if self.discrete:
+            space = self.family.action_space
+            return CategoricalActor(network, int(space.n), int(space.start))
+        return GaussianActor(network, params["log_std"].detach().exp().numpy())
+
+    def _numpy_network(self, params: Mapping[str, Tensor]) -> Network | None:
+        policy = self.template.policy
+        if type(policy.features_extractor) is not FlattenExtractor or type(policy).__name__ not in (
+            "ActorCriticPolicy",
+            "MultiInputActorCriticPolicy",
+        ):
+            return None
+        modules = list(policy.mlp_extractor.policy_net)
+        kinds = {type(module).__name__ for module in modules[1::2]} or {"Identity"}
+        activation = kinds.pop()
+        if kinds or activation not in ("Tanh", "ReLU", "Identity"):
+            return None
+        prefixes = [f"mlp_extractor.policy_net.{i}" for i in range(0, len(modules), 2)]
+        layers = tuple(
+            (
+                np.ascontiguousarray(params[f"{prefix}.weight"].detach().numpy().T),
+                params[f"{prefix}.bias"].detach().numpy().copy(),
+            )
+            for prefix in (*prefixes, "action_net")
+        )
+        return MLP(layers, activation)
+
+    # The policy as a pure function of its parameters ----------------------------------------------
+
+    def outputs(self, params: Mapping[str, Tensor], observations: Tensor) -> Tensor:
+        """Return the mean (..., A) or the logits (..., N) for observations (..., O)."""
+        named = {f"policy.{name}": params[name] for name in self.actor_names if name != "log_std"}
+        flat = observations.reshape(-1, observations.shape[-1])
+        outputs: Tensor = torch.func.functional_call(self.head, named, (flat,))
+        return outputs.reshape(*observations.shape[:-1], -1)
+
+    def log_prob(
+        self, params: Mapping[str, Tensor], observations: Tensor, actions: Tensor
+    ) -> Tensor:
+        """Return log π(a|s). Shapes: observations (..., O), actions (..., A) or (...); result (...)."""
+        return self.log_prob_of(params, self.outputs(params, observations), actions)
+
+    def log_prob_of(self, params: Mapping[str, Tensor], outputs: Tensor, actions: Tensor) -> Tensor:
+        """Return log π(a|s) from the policy's outputs."""
+        if self.discrete:
+            offset = int(self.family.action_space.start)
+            return distributions.categorical_log_prob(outputs, actions - offset)
+        return distributions.gaussian_log_prob(outputs, params["log_std"], actions)
+
+    def entropy_of(self, params: Mapping[str, Tensor], outputs: Tensor) -> Tensor:
+        """Return the entropy of π(·|s) from the policy's outputs. Shape: (...)."""
+        if self.discrete:
+            return distributions.categorical_entropy(outputs)
+        return distributions.gaussian_entropy(outputs, params["log_std"])
+
+    def kl(
+        self, old_params: Mapping[str, Tensor], params: Mapping[str, Tensor], observations: Tensor
+    ) -> Tensor:
+        """Return KL(π_old(·|s) ‖ π(·|s)), the old one without a gradient. Shape: (...)."""
+        with torch.no_grad():
+            old = self.outputs(old_params, observations)
+        new = self.outputs(params, observations)
+        if self.discrete:
+            return distributions.categorical_kl(old, new)
+        return distributions.gaussian_kl(
+            old, old_params["log_std"].detach(), new, params["log_std"]
+        )
+
+    def values(self, params: Mapping[str, Tensor], observations: Tensor) -> Tensor:
+        """Return the critic's V(s). Shapes: observations (S, O); result (S,)."""
+        named = {f"policy.{name}": params[name] for name in self._names}
+        critic = _CriticHead(self.template.policy)
+        values: Tensor = torch.func.functional_call(critic, named, (observations,))
+        return values.squeeze(-1)
+
+    # The algorithm's own loss ---------------------------------------------------------------------
+
+    def loss(
+        self,
+        params: Mapping[str, Tensor],
+        observations: Tensor,
+        actions: Tensor,
+        old_log_probs: Tensor,
+        old_values: Tensor,
+        advantages: Tensor,
+        returns: Tensor,
+    ) -> Tensor:
+        """Return what the algorithm's `train` minimises on one minibatch (SB3's ppo.py and a2c.py).
+
+        PPO: the clipped surrogate; A2C: −log π Â; both with `vf_coef` times the squared error of the critic and
+        `ent_coef` times the negative entropy, advantages normalised if the algorithm does so.
+
+        Args:
+            params: all parameters by name.
+            observations: (S, O).
+            actions: (S, A) or (S,).
+            old_log_probs: (S,), of the policy that sampled.
+            old_values: (S,), of the critic at sampling, for `clip_range_vf`.
+            advantages: (S,).
+            returns: (S,), what the critic is fitted to.
+        """
+        model = self.template
+        outputs = self.outputs(params, observations)
+        log_probs = self.log_prob_of(params, outputs, actions)
+        values = self.values(params, observations)
+        if model.normalize_advantage and len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        if issubclass(self.algorithm, PPO):
+            clip_range = model.clip_range(1.0)
+            ratios = torch.exp(log_probs - old_log_probs)
+            bounded = torch.clamp(ratios, 1 - clip_range, 1 + clip_range)
+            policy_loss = -torch.minimum(advantages * ratios, advantages * bounded).mean()
+            if model.clip_range_vf is not None:
+                limit = model.clip_range_vf(1.0)
+                values = old_values + torch.clamp(values - old_values, -limit, limit)
+        else:
+            policy_loss = -(advantages * log_probs).mean()
+        entropy_loss = -self.entropy_of(params, outputs).mean()
+        value_loss = mse_loss(returns, values)
+        loss: Tensor = policy_loss + model.ent_coef * entropy_loss + model.vf_coef * value_loss
+        return loss
+
+    def fit_critic(
+        self,
+        params: Mapping[str, Tensor],
+        observations: Tensor,
+        returns: Tensor,
+        ridge: float = 1e-3,
+    ) -> Params:
+        """Return the parameters with the critic's last layer solved for these returns.
+
+        Meta-learning uses a linear baseline, so the critic has learnt nothing when a task has been adapted to; a
+        ridge regression on its own features gives a model that goes on learning a critic that knows the task.
+
+        Args:
+            params: all parameters by name.
+            observations: (S, O).
+            returns: (S,).
+            ridge: relative to the mean square of the features.
+        """
+        with torch.no_grad():
+            named = {f"policy.{name}": params[name] for name in self._names}
+            critic = _CriticHead(self.template.policy, features_only=True)
+            features = torch.func.functional_call(critic, named, (observations,)).double()
+            design = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+            gram = design.T @ design
+            gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
+            weights = torch.linalg.solve(gram, design.T @ returns.double()).float()
+        fitted = dict(params)
+        fitted["value_net.weight"] = weights[:-1].reshape(1, -1)
+        fitted["value_net.bias"] = weights[-1:]
+        return fitted
+
+    def fit_critic_to(self, params: Mapping[str, Tensor], batch: EpisodeBatch) -> Params:
+        """Return the parameters with the critic fitted to the discounted returns of a batch."""
+        returns = discounted_returns(batch.rewards, batch.mask, self.template.gamma)
+        taken = batch.mask > 0
+        return self.fit_critic(
+            params,
+            torch.as_tensor(batch.observations[taken]),
+            torch.as_tensor(returns[taken]),
+        )
+
+
+def check_algorithm(algorithm: Any) -> None:
+    """Refuse what is not PPO, A2C or derived from them.
+
+    Raises:
+        ValueError: naming what was given and what fits.
+    """
+    if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
+        raise ValueError(
+            f"expected a Stable-Baselines3 algorithm class ({', '.join(FITTING)}), got {algorithm!r}"
+        )
+    if not issubclass(algorithm, PPO | A2C):
+        raise ValueError(
+            f"this learner differentiates through on-policy updates and takes "
+            f"{' or '.join(FITTING)} (or a class derived from them), not {algorithm.__name__}"
+        )
+
+
+def check_spaces(family: Any) -> None:
+    """Refuse spaces other than a flat Box of observations and a flat Box or a Discrete of actions.
+
+    Raises:
+        ValueError: naming what was given and what fits.
+    """
+    observation, action = family.observation_space, family.action_space
+    if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
+        raise ValueError(f"observations must be a Box of shape (O,), got {observation}")
+    flat = isinstance(action, spaces.Box) and len(action.shape) == 1
+    if not flat and not isinstance(action, spaces.Discrete):
+        raise ValueError(f"actions must be a Box of shape (A,) or a Discrete, got {action}")
+
+
+class _PolicyHead(nn.Module):
+    """Observations to mean or logits: the part of SB3's policy that acts, for `functional_call`."""
+
+    def __init__(self, policy: ActorCriticPolicy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def parameters(self, recurse: bool = True) -> Any:
+        # Only those that act; the wrapper holds the whole policy to keep its parameters' names.
+        policy = self.policy
+        yield from policy.pi_features_extractor.parameters()
+        yield from policy.mlp_extractor.policy_net.parameters()
+        yield from policy.action_net.parameters()
+
+    def forward(self, observations: Tensor) -> Tensor:
+        policy = self.policy
+        features = BasePolicy.extract_features(policy, observations, policy.pi_features_extractor)
+        latent = policy.mlp_extractor.forward_actor(features)
+        outputs: Tensor = policy.action_net(latent)
+        return outputs
+
+
+class _CriticHead(nn.Module):
+    """Observations to values, or to the features that the last layer weighs."""
+
+    def __init__(self, policy: ActorCriticPolicy, *, features_only: bool = False) -> None:
+        super().__init__()
+        self.policy = policy
+        self.features_only = features_only
+
+    def forward(self, observations: Tensor) -> Tensor:
+        policy = self.policy
+        features = BasePolicy.extract_features(policy, observations, policy.vf_features_extractor)
+        latent = policy.mlp_extractor.forward_critic(features)
+        outputs: Tensor = latent if self.features_only else policy.value_net(latent)
+        return outputs
+
+
+class _TorchNetwork:
+    """Any SB3 actor in a rollout worker: slower than numpy, and right for every architecture."""
+
+    def __init__(self, head: _PolicyHead, params: Mapping[str, Tensor]) -> None:
+        self._head = head
+        self._params = {
+            f"policy.{name}": value.detach() for name, value in params.items() if name != "log_std"
+        }
+
+    def __call__(self, observations: Array) -> Array:
+        with torch.no_grad():
+            tensor = torch.as_tensor(observations)
+            return np.asarray(torch.func.functional_call(self._head, self._params, (tensor,)))

@@ -1,0 +1,166 @@
+"""Whole episodes of one task under one policy: what a rollout worker does, and what it hands back.
+
+Everything random in a job comes from the job's own seed, and an episode does not depend on what its environment did
+before, so a job gives the same bits in whatever process and order it runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from metamotor.envs import BatchEnv
+from metamotor.meta.actors import Actor
+
+Array = NDArray[Any]
+
+
+class EpisodeBatch(NamedTuple):
+    """Episodes of one task, padded with zeros to one length.
+
+    E episodes, H steps, O numbers of an observation, A of an action.
+    """
+
+    observations: Array
+    """(E, H, O) float32: what the policy saw."""
+    actions: Array
+    """(E, H, A) float32 or (E, H) int64: what it chose, before clipping to the action space."""
+    rewards: Array
+    """(E, H) float64."""
+    mask: Array
+    """(E, H) float64: 1 where a step was taken."""
+    terminated: Array
+    """(E,) bool: the episode ended before its horizon."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps taken."""
+        return int(self.mask.sum())
+
+    @property
+    def episode_returns(self) -> Array:
+        """Undiscounted return of each episode. Shape: (E,)."""
+        return np.asarray((self.rewards * self.mask).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class RolloutJob:
+    """Episodes to be run: one task, one policy, one seed."""
+
+    task: Any
+    actor: Actor
+    num_episodes: int
+    seed: int
+    deterministic: bool = False
+
+
+def derive_seed(*path: int) -> int:
+    """Return a seed for one purpose, independent of those of other paths (`numpy.random.SeedSequence`)."""
+    return int(np.random.SeedSequence(path).generate_state(1)[0])
+
+
+def run_job(
+    job: RolloutJob,
+    env: gymnasium.Env[Any, Any] | None,
+    batch_env: BatchEnv | None,
+    *,
+    horizon: int,
+) -> EpisodeBatch:
+    """Run one job, all episodes at once where the family can, else one after another.
+
+    Raises:
+        ValueError: if the environment gives an observation or a reward that is not finite.
+    """
+    rng = np.random.default_rng(job.seed)
+    seeds = rng.integers(2**31, size=job.num_episodes).tolist()
+    noise = None
+    if not job.deterministic:
+        noise = job.actor.draw_noise(rng, (job.num_episodes, horizon))
+    if batch_env is not None:
+        return _run_together(job, batch_env, seeds, noise, horizon)
+    assert env is not None
+    return _run_one_by_one(job, env, seeds, noise, horizon)
+
+
+def _run_together(
+    job: RolloutJob, env: BatchEnv, seeds: Sequence[int], noise: Array | None, horizon: int
+) -> EpisodeBatch:
+    observation = env.reset(job.task, seeds)
+    batch: EpisodeBatch | None = None
+    running = np.ones(len(seeds), dtype=bool)
+    for t in range(horizon):
+        action = job.actor.act(observation, None if noise is None else noise[:, t])
+        if batch is None:
+            batch = _empty_batch(len(seeds), horizon, observation[0], action[0])
+        batch.observations[running, t] = observation[running]
+        batch.actions[running, t] = action[running]
+        batch.mask[running, t] = 1.0
+        observation, reward, terminated = env.step(action)
+        batch.rewards[running, t] = reward[running]
+        batch.terminated[running] |= terminated[running]
+        running &= ~terminated
+        if not running.any():
+            break
+    assert batch is not None
+    if not (np.isfinite(batch.observations).all() and np.isfinite(batch.rewards).all()):
+        raise ValueError(f"an observation or a reward of {job.task} is not finite")
+    return batch
+
+
+def _run_one_by_one(
+    job: RolloutJob,
+    env: gymnasium.Env[Any, Any],
+    seeds: Sequence[int],
+    noise: Array | None,
+    horizon: int,
+) -> EpisodeBatch:
+    batch: EpisodeBatch | None = None
+    space = env.action_space
+    box = isinstance(space, gymnasium.spaces.Box)
+    low, high = (space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else (0.0, 0.0)
+    options = None if job.task is None else {"task": job.task}
+    for episode, seed in enumerate(seeds):
+        observation, _ = env.reset(seed=seed, options=options)
+        for t in range(horizon):
+            _check_finite("observation", observation, job.task, t)
+            action = job.actor.act(
+                observation[None], None if noise is None else noise[episode, t][None]
+            )[0]
+            if batch is None:
+                batch = _empty_batch(len(seeds), horizon, observation, action)
+            batch.observations[episode, t] = observation
+            batch.actions[episode, t] = action
+            batch.mask[episode, t] = 1.0
+            applied = np.minimum(np.maximum(action, low), high) if box else action
+            observation, reward, terminated, truncated, _ = env.step(applied)
+            if not math.isfinite(reward):
+                raise ValueError(f"the reward of {job.task} at step {t} is {reward!r}, not finite")
+            batch.rewards[episode, t] = reward
+            if terminated or truncated:
+                batch.terminated[episode] = terminated
+                break
+    assert batch is not None
+    return batch
+
+
+def _check_finite(what: str, values: Array, task: Any, t: int) -> None:
+    # A sum is not finite if an entry is not: a microsecond, where np.isfinite(...).all() takes three.
+    if not math.isfinite(values.sum()):
+        raise ValueError(f"the {what} of {task} at step {t} is {values!r}, not finite")
+
+
+def _empty_batch(episodes: int, horizon: int, observation: Array, action: Any) -> EpisodeBatch:
+    action = np.asarray(action)
+    return EpisodeBatch(
+        observations=np.zeros((episodes, horizon, *observation.shape), dtype=np.float32),
+        actions=np.zeros((episodes, horizon, *action.shape), dtype=action.dtype),
+        rewards=np.zeros((episodes, horizon)),
+        mask=np.zeros((episodes, horizon)),
+        terminated=np.zeros(episodes, dtype=bool),
+    )

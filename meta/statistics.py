@@ -1,0 +1,95 @@
+"""Statistics of adaptation: interquartile means and bootstrap intervals over seeds and tasks (rliable).
+
+Shapes: S training seeds, T test tasks, K + 1 points of adaptation (before, and after each of K updates).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rliable import library as rly
+from rliable import metrics
+
+Array = NDArray[Any]
+
+OTHERS = ("idle", "robust", "fine_tuned", "scratch")
+"""What adaptation must beat: doing nothing, one policy for all tasks, and updating without meta-training."""
+
+
+class Estimate(NamedTuple):
+    """A point estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GapClosed:
+    """How much of the way from the best other method to the oracle adaptation goes."""
+
+    estimate: Estimate
+    best_other: str
+
+
+def interquartile_mean(returns: Array, *, resamples: int = 2000, seed: int = 0) -> Estimate:
+    """Return the interquartile mean with its interval (Agarwal et al. 2021, arXiv:2108.13264).
+
+    Args:
+        returns: (S, T), each the mean return of one task.
+        resamples: of the bootstrap, which draws seeds and tasks anew.
+        seed: of the bootstrap.
+    """
+    return _bootstrap(returns, metrics.aggregate_iqm, resamples, seed)
+
+
+def gap_closed(
+    adapted: Array,
+    others: Mapping[str, Array],
+    oracle: Array,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> GapClosed:
+    """Return (adapted − best other) / (oracle − best other) of the interquartile means.
+
+    0: adaptation is worth nothing; 1: as good as being told the task. All methods are resampled together, since they
+    ran the same tasks; which other is the best is decided anew in each resample.
+
+    Args:
+        adapted: (S, T) returns after adaptation.
+        others: (S, T) returns of the methods that adaptation must beat, by name.
+        oracle: (S, T) returns of the policy that is told its task.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    stacked = np.stack([adapted, oracle, *others.values()], axis=-1)
+
+    def gap(scores: Array) -> float:
+        means = [metrics.aggregate_iqm(scores[..., i]) for i in range(scores.shape[-1])]
+        best = max(means[2:])
+        return float((means[0] - best) / (means[1] - best))
+
+    means = {name: metrics.aggregate_iqm(scores) for name, scores in others.items()}
+    best_other = max(means, key=lambda name: means[name])
+    return GapClosed(_bootstrap(stacked, gap, resamples, seed), best_other)
+
+
+def _bootstrap(
+    scores: Array, aggregate: Callable[[Array], float], resamples: int, seed: int
+) -> Estimate:
+    """Return an aggregate of (S, T, …) scores with its percentile interval."""
+    bootstrap = rly.StratifiedBootstrap(scores, task_bootstrap=True)
+    state = np.random.get_state()  # rliable draws from numpy's global generator
+    np.random.seed(seed)
+    try:
+        interval = bootstrap.conf_int(
+            lambda data: np.array([aggregate(data)]), reps=resamples, size=0.95, method="percentile"
+        )
+    finally:
+        np.random.set_state(state)
+    return Estimate(float(aggregate(scores)), float(interval[0, 0]), float(interval[1, 0]))
