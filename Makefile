@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt src/metamotor/__init__.py
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv"; exit 1; }
 	@echo "Installing into .venv (a few minutes the first time) ..."
-	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
 	@$(BIN)/pip install -qq -c constraints.txt -e ".[dev]"
 	@touch $@
 
@@ -40,7 +40,7 @@ lint: setup ## check format, lint, types and layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 check: lint test-fast ## lint, then the fast tests
 
