@@ -1,0 +1,163 @@
+"""Export of an SB3 policy to one ONNX file that a robot runs with numpy and onnxruntime alone.
+
+The module is not called `export`, because `metamotor.deploy.export` is the function.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx
+from gymnasium import spaces
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecNormalize
+
+from metamotor.deploy import runtime
+from metamotor.deploy.graph import PolicyGraph, to_onnx
+from metamotor.deploy.metadata import describe, with_parity
+from metamotor.deploy.parity import Parity, measure
+
+SUPPORTED = (
+    "PPO and A2C with vector observations (other on-policy algorithms with an ActorCriticPolicy, "
+    "such as TRPO, work as well)"
+)
+
+
+def export(
+    model: OnPolicyAlgorithm,
+    path: str | os.PathLike[str],
+    *,
+    normalizer: VecNormalize | None = None,
+    task: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model's deterministic policy to one `.onnx` file and return its path.
+
+    The file takes what the sensors say (input "observation", float32, shape (N, O)) and gives actions inside the
+    action space (output "action": float32 (N, A); int64 (N,) for Discrete, (N, A) for MultiDiscrete and
+    MultiBinary). Before it gets its name it is compared with `model.predict(..., deterministic=True)` on 1,000
+    observations; a file that was there before survives every failure. Operator set 18, IR 10.
+
+    Args:
+        model: a PPO or A2C model (other on-policy algorithms with an `ActorCriticPolicy` work as well).
+        path: where to write; must end in ".onnx", in a directory that exists.
+        normalizer: observation statistics to fold in; None takes those of the model's own environment, which a
+            model loaded without its environment does not have.
+        task: what the policy was adapted to: a `Task` or a mapping; None takes the task that the model's
+            environment is set to.
+        metadata: more entries for the file's metadata, as JSON values. "observations", "actions" (lists of
+            `{"name", "unit", "low", "high"}`), "control_period" [s] and "family" replace what the model's
+            environment says.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileNotFoundError: if the directory is missing.
+        ValueError: if the path is a directory or has another suffix, if the model is not supported or holds NaN,
+            or if the exported policy does not do what the model does.
+    """
+    target = _checked_path(path)
+    policy = _checked_policy(model)
+    statistics = _checked_normalizer(model, normalizer)
+    contents = describe(
+        model, task=task, normalized=statistics is not None, extra=dict(metadata or {})
+    )
+    graph = PolicyGraph(policy, statistics)
+    proto = to_onnx(graph)
+    parity = measure(model, graph, statistics, proto.SerializeToString())
+    _require(parity, model)
+    onnx.helper.set_model_props(proto, {runtime.METADATA_KEY: with_parity(contents, parity)})
+    _write(target, proto.SerializeToString())
+    return target
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    if target.is_dir():
+        raise ValueError(f"{target} is a directory; give the name of a .onnx file")
+    if target.suffix != ".onnx":
+        raise ValueError(f"the policy file must be called *.onnx, got {target}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no directory {target.parent} to write {target.name} to")
+    return target
+
+
+def _checked_policy(model: Any) -> ActorCriticPolicy:
+    name = type(model).__name__
+    if not isinstance(model, OnPolicyAlgorithm):
+        raise ValueError(f"cannot export {name}; this release exports {SUPPORTED}")
+    policy = model.policy
+    if hasattr(policy, "lstm_actor"):
+        raise ValueError(f"cannot export {name}: it is recurrent; this release exports {SUPPORTED}")
+    if not isinstance(policy, ActorCriticPolicy):
+        raise ValueError(
+            f"cannot export {name} with a {type(policy).__name__}; this release exports {SUPPORTED}"
+        )
+    space = model.observation_space
+    if not isinstance(space, spaces.Box) or len(space.shape) > 2:
+        raise ValueError(
+            f"cannot export {name} with the observation space {space} (images and dictionaries are not "
+            f"supported); this release exports {SUPPORTED}"
+        )
+    broken = [key for key, value in policy.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"cannot export {name}: weights that are not finite: {', '.join(broken)}")
+    return policy
+
+
+def _checked_normalizer(
+    model: OnPolicyAlgorithm, normalizer: VecNormalize | None
+) -> VecNormalize | None:
+    if normalizer is None:
+        normalizer = model.get_vec_normalize_env()
+    if normalizer is None or not normalizer.norm_obs:
+        return None
+    statistics = cast(RunningMeanStd, normalizer.obs_rms)
+    shape = model.observation_space.shape
+    if statistics.mean.shape != shape:
+        raise ValueError(
+            f"the normaliser has statistics of shape {statistics.mean.shape}, the policy takes observations of "
+            f"shape {shape}; VecNormalize must be the last wrapper that changes the observation"
+        )
+    if not (np.isfinite(statistics.mean).all() and np.isfinite(statistics.var).all()):
+        raise ValueError(
+            "the normaliser's statistics are not finite; one of its observations was not"
+        )
+    return normalizer
+
+
+def _require(parity: Parity, model: OnPolicyAlgorithm) -> None:
+    if not parity.passed:
+        raise ValueError(
+            f"the exported policy differs from {type(model).__name__}.predict by {parity.max_error:.3g} on "
+            f"{parity.observations} observations (allowed: {parity.tolerance:.3g}), so no file was written; a "
+            "policy class that overrides how actions are computed cannot be exported"
+        )
+
+
+def _write(target: Path, payload: bytes) -> None:
+    """Write the file under a name of its own, open it as the robot does, and only then give it its name."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        runtime.Policy(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        # Without this the new name may not survive a power cut.
+        os.fsync(directory)
+    finally:
+        os.close(directory)

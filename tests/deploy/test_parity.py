@@ -1,0 +1,213 @@
+"""The file does what the model does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sb3_contrib
+import torch
+from gymnasium import spaces
+
+from metamotor import deploy
+from metamotor.deploy import parity
+from metamotor.deploy.graph import PolicyGraph
+from metamotor.deploy.runtime import Policy
+from tests.deploy.conftest import BOX, SIZE, Exporter, make_model, predict, sample
+
+
+def check(model: Any, policy: Policy, tolerance: float = 2e-6) -> None:
+    observations = sample(model)
+    expected = predict(model, observations)
+    space = model.action_space
+    flat = observations.reshape(len(observations), -1)
+    batch = policy(flat)
+    single = np.stack([policy(row) for row in flat])
+    if isinstance(space, spaces.Box):
+        width = (space.high - space.low).flatten()
+        for actions in (batch, single):
+            assert actions.dtype == np.float32
+            error = np.abs(actions - expected.reshape(actions.shape)) / width
+            assert error.max() <= tolerance
+            assert np.all(actions >= space.low.flatten())
+            assert np.all(actions <= space.high.flatten())
+    else:
+        assert batch.dtype == single.dtype == np.int64
+        np.testing.assert_array_equal(batch, expected)
+        np.testing.assert_array_equal(single, expected)
+    assert len(np.unique(expected.reshape(len(expected), -1), axis=0)) > 1, (
+        "a constant tests nothing"
+    )
+
+
+@pytest.mark.parametrize("normalize", [False, True], ids=["raw", "normalized"])
+@pytest.mark.parametrize("action", ["Box", "Discrete"])
+@pytest.mark.parametrize("algorithm", ["PPO", "A2C"])
+def test_actions_are_those_of_predict(
+    exported: Exporter, algorithm: Any, action: str, normalize: bool
+) -> None:
+    model = make_model(algorithm, action, normalize=normalize)
+    policy = exported(model)
+    check(model, policy)
+    assert policy.metadata["parity"]["max_error"] <= 1e-6
+    assert policy.metadata["normalized"] is normalize
+
+
+@pytest.mark.parametrize("action", ["MultiDiscrete", "MultiBinary"])
+def test_several_choices(exported: Exporter, action: str) -> None:
+    model = make_model("PPO", action)
+    policy = exported(model)
+    check(model, policy)
+    assert policy.action_size == len(policy.action_names) == 3
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"net_arch": [], "activation_fn": torch.nn.Tanh},
+        {"net_arch": {"pi": [128, 32], "vf": [8]}, "activation_fn": torch.nn.ReLU},
+        {
+            "net_arch": [16, 16, 16],
+            "activation_fn": torch.nn.ELU,
+            "share_features_extractor": False,
+        },
+        {"net_arch": [32], "activation_fn": torch.nn.GELU},
+    ],
+    ids=["linear", "relu", "elu", "gelu"],
+)
+def test_architectures(exported: Exporter, kwargs: dict[str, Any]) -> None:
+    model = make_model("A2C", "Box", normalize=True, policy_kwargs=kwargs)
+    check(model, exported(model), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_state_dependent_exploration(exported: Exporter, squash: bool) -> None:
+    model = make_model("PPO", "Box", use_sde=True, policy_kwargs={"squash_output": squash})
+    check(model, exported(model))
+
+
+def test_trpo_exports_too(exported: Exporter) -> None:
+    model = make_model(sb3_contrib.TRPO, "Box", normalize=True)
+    check(model, exported(model))
+
+
+def test_a_trained_model(exported: Exporter) -> None:
+    model = make_model("PPO", "Box", normalize=True, n_steps=32, batch_size=32)
+    model.get_env().training = True
+    model.learn(64)
+    check(model, exported(model))
+
+
+def test_matrix_observations_are_flattened(exported: Exporter) -> None:
+    model = make_model(
+        "PPO", "Box", normalize=True, observation=spaces.Box(-np.inf, np.inf, (3, 4))
+    )
+    policy = exported(model)
+    assert policy.observation_size == 12
+    assert policy.metadata["observation_shape"] == [3, 4]
+    check(model, policy)
+
+
+@pytest.mark.parametrize("bounds", [(0, 255, np.uint8), (-5.0, 5.0, np.float64)], ids=str)
+def test_observation_types(exported: Exporter, bounds: tuple[float, float, Any]) -> None:
+    low, high, dtype = bounds
+    model = make_model("PPO", "Box", observation=spaces.Box(low, high, (SIZE,), dtype))
+    exported(model)
+
+
+def test_actions_mostly_clipped(exported: Exporter) -> None:
+    model = make_model("PPO", "Box", normalize=True)
+    model.policy.action_net.weight.data.mul_(100.0)
+    policy = exported(model)
+    actions = policy(sample(model))
+    assert np.mean((actions == BOX.low) | (actions == BOX.high)) >= 0.97
+    # float32 itself is no finer than this where a mean of 100 times the range is about to be clipped.
+    assert policy.metadata["parity"]["max_error"] < 1e-4
+    check(model, policy, tolerance=1e-4)
+
+
+def test_bounds_that_float32_cannot_hold_are_rounded_inwards(exported: Exporter) -> None:
+    bound = np.full(2, 0.1)
+    model = make_model("PPO", spaces.Box(-bound, bound, dtype=np.float64))
+    model.policy.action_net.weight.data.mul_(100.0)
+    actions = exported(model)(sample(model)).astype(np.float64)
+    assert actions.max() <= 0.1
+    assert actions.min() >= -0.1
+    assert np.abs(actions).max() == pytest.approx(0.1)
+
+
+def test_a_large_mean_and_a_small_deviation_keep_their_digits(exported: Exporter) -> None:
+    model = make_model("PPO", "Box", normalize=True)
+    model.get_vec_normalize_env().obs_rms.mean[:] = 1234.567
+    model.get_vec_normalize_env().obs_rms.var[:] = 1e-4
+    check(model, exported(model))
+
+
+def test_another_normaliser_replaces_the_model_s_own(exported: Exporter) -> None:
+    model = make_model("PPO", "Box", normalize=True)
+    other = make_model("PPO", "Box", normalize=True).get_vec_normalize_env()
+    other.obs_rms.mean += 1.0
+    policy = exported(model, normalizer=other)
+    observations = sample(model)
+    expected = model.predict(other.normalize_obs(observations), deterministic=True)[0]
+    np.testing.assert_allclose(policy(observations), expected, atol=2e-6)
+    assert np.abs(predict(model, observations) - expected).max() > 1e-2
+
+
+def test_a_normaliser_that_does_not_normalise_observations_is_left_out(exported: Exporter) -> None:
+    model = make_model("PPO", "Box", normalize=True)
+    model.get_vec_normalize_env().norm_obs = False
+    policy = exported(model)
+    assert policy.metadata["normalized"] is False
+    check(model, policy)
+
+
+def test_a_policy_that_computes_actions_otherwise_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model("PPO", "Box")
+    original = type(model.policy)._predict
+    monkeypatch.setattr(
+        type(model.policy), "_predict", lambda *args, **kwargs: original(*args, **kwargs) + 1e-4
+    )
+    with pytest.raises(ValueError, match=r"differs from PPO\.predict by .* no file was written"):
+        deploy.export(model, tmp_path / "policy.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_choice_that_differs_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model("A2C", "Discrete")
+    original = type(model.policy)._predict
+    monkeypatch.setattr(
+        type(model.policy), "_predict", lambda *args, **kwargs: (original(*args, **kwargs) + 1) % 5
+    )
+    with pytest.raises(ValueError, match=r"differs from A2C\.predict by 1 "):
+        deploy.export(model, tmp_path / "policy.onnx")
+
+
+def test_ties_between_choices_are_no_difference(exported: Exporter) -> None:
+    model = make_model("PPO", "Discrete")
+    model.policy.action_net.weight.data[1] = model.policy.action_net.weight.data[0]
+    assert exported(model).metadata["parity"]["max_error"] == 0.0
+
+
+def test_sampled_observations_lie_in_the_space_and_repeat() -> None:
+    space = spaces.Box(
+        np.array([-1, 0, -np.inf, -1e30], np.float32),
+        np.array([1, np.inf, np.inf, 1e30], np.float32),
+    )
+    model = make_model("PPO", "Box", observation=space)
+    graph = PolicyGraph(model.policy, None)
+    observations = parity.sample_observations(model, graph)
+    assert observations.shape == (1000, 4)
+    assert all(space.contains(row) for row in observations)
+    assert np.all(observations.std(axis=0) > 0.3)
+    np.testing.assert_array_equal(observations, parity.sample_observations(model, graph))
+
+
+def test_a_nan_never_passes() -> None:
+    assert not parity.Parity(1, float("nan"), 1e-6).passed
+    assert json.loads(json.dumps(parity.Parity(1, 0.0, 1e-6)._asdict()))["max_error"] == 0.0

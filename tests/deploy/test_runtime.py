@@ -1,0 +1,178 @@
+"""A policy on the robot: what it takes, what it refuses, and what it says."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from stable_baselines3 import PPO
+
+from metamotor.deploy.runtime import Policy
+from tests.deploy.conftest import SIZE, Exporter, make_model, sample
+
+
+def test_batch_and_single_agree(policy: Policy, ppo: PPO) -> None:
+    observations = sample(ppo, n=50)
+    batch = policy(observations)
+    assert batch.shape == (50, 3)
+    for row, action in zip(observations, batch, strict=True):
+        assert policy(row).shape == (3,)
+        np.testing.assert_allclose(policy(row), action, atol=2e-6)
+    assert policy(observations[:0]).shape == (0, 3)
+
+
+def test_a_single_choice_is_one_number(exported: Exporter) -> None:
+    policy = exported(make_model("PPO", "Discrete"))
+    action = policy(np.zeros(SIZE))
+    assert action.shape == ()
+    assert isinstance(int(action), int)
+    assert policy(np.zeros((4, SIZE))).shape == (4,)
+    assert policy.action_size == 1
+    assert policy.metadata["actions"] == [
+        {"name": "action.0", "unit": "index", "low": 0.0, "high": 4.0}
+    ]
+
+
+def test_number_types_are_converted(policy: Policy) -> None:
+    values = np.arange(SIZE)
+    expected = policy(values.astype(np.float32))
+    for given in (values, values.astype(np.float64), values.tolist(), values.astype(np.float16)):
+        np.testing.assert_array_equal(policy(given), expected)
+    strided = np.arange(2 * SIZE, dtype=np.float32)[::2] / 2
+    np.testing.assert_array_equal(policy(strided), expected)
+
+
+def test_the_action_is_the_caller_s_own(policy: Policy) -> None:
+    first = policy(np.zeros(SIZE))
+    kept = first.copy()
+    first += 100.0
+    policy(np.ones(SIZE))
+    np.testing.assert_array_equal(policy(np.zeros(SIZE)), kept)
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (SIZE - 1,), (SIZE + 1,), (2, SIZE - 1), (1, 1, SIZE), (0,)], ids=str
+)
+def test_wrong_shapes_are_refused(policy: Policy, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"shape \(7,\) or a batch of shape \(N, 7\), got \("):
+        policy(np.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [bool, complex, "U3", object])
+def test_wrong_types_are_refused(policy: Policy, dtype: Any) -> None:
+    with pytest.raises(ValueError, match="expects an observation of real numbers, got dtype"):
+        policy(np.zeros(SIZE, dtype=dtype))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_entries_that_are_not_finite_are_named(policy: Policy, value: float) -> None:
+    observation = np.zeros(SIZE)
+    observation[[2, 5]] = value
+    with pytest.raises(ValueError, match=r"not finite: obs\.2 = .*, obs\.5 = ") as refusal:
+        policy(observation)
+    assert str(value) in str(refusal.value)
+    with pytest.raises(ValueError, match=r"obs\.5 = \S+ \(row 1\)$"):
+        policy(np.stack([np.zeros(SIZE), observation]))
+    with pytest.raises(ValueError, match=r"obs\.0 = nan \(row 1\) and 6 more"):
+        policy(np.full((2, SIZE), np.nan))
+
+
+def test_threads_may_share_a_policy(policy: Policy, ppo: PPO) -> None:
+    observations = sample(ppo, n=200)
+    expected = [policy(row) for row in observations]
+    with ThreadPoolExecutor(4) as pool:
+        for action, alone in zip(pool.map(policy, observations), expected, strict=True):
+            np.testing.assert_array_equal(action, alone)
+
+
+def test_what_it_says(policy: Policy) -> None:
+    assert policy.observation_size == SIZE
+    assert policy.action_size == 3
+    assert repr(policy) == f"Policy({str(policy.path)!r}: PPO, 7 -> 3)"
+
+
+def test_benchmark(policy: Policy) -> None:
+    latency = policy.benchmark(200)
+    assert 0 < latency.p50 <= latency.p99
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        policy.benchmark(0)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
+def test_threads_are_checked(policy: Policy, threads: Any) -> None:
+    with pytest.raises(ValueError, match="threads must be a whole number"):
+        Policy(policy.path, threads=threads)
+    Policy(policy.path, threads=2)
+
+
+def test_missing_file_and_directory(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no policy file .*absent\.onnx"):
+        Policy(tmp_path / "absent.onnx")
+    with pytest.raises(ValueError, match="is a directory"):
+        Policy(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.9, 0.999])
+def test_truncated_files_are_refused(
+    policy: Policy, tmp_path: Path, capfd: pytest.CaptureFixture[str], share: float
+) -> None:
+    content = policy.path.read_bytes()
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"cut\.onnx") as refusal:
+        Policy(path)
+    assert type(refusal.value) is ValueError
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_text_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.onnx"
+    path.write_text("not a model")
+    with pytest.raises(ValueError, match=r"\(11 bytes\) is damaged, is not an ONNX file"):
+        Policy(path)
+
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+def resave(policy: Policy, path: Path, change: Change) -> Path:
+    """Save the policy with its metadata changed by `change`; None drops it."""
+    model = onnx.load(policy.path)
+    metadata = change(dict(policy.metadata))
+    model.ClearField("metadata_props")
+    if metadata is not None:
+        text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+        onnx.helper.set_model_props(model, {"metamotor": text})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda metadata: None, "not a metamotor policy: it has no metadata"),
+        (lambda metadata: "{", "not a metamotor policy"),
+        (lambda metadata: [1], "not a metamotor policy"),
+        (lambda metadata: metadata | {"format": 2}, "has format 2, this metamotor reads up to 1"),
+        (lambda metadata: metadata | {"actions": None}, "names no actions"),
+        (
+            lambda metadata: metadata | {"observations": metadata["observations"][1:]},
+            "not consistent: its metadata names 6 observations",
+        ),
+    ],
+)
+def test_files_of_others_are_refused(
+    policy: Policy, tmp_path: Path, change: Change, message: str
+) -> None:
+    path = resave(policy, tmp_path / "changed.onnx", change)
+    with pytest.raises(ValueError, match=message):
+        Policy(path)
+
+
+def test_an_unchanged_copy_opens(policy: Policy, tmp_path: Path) -> None:
+    copy = Policy(resave(policy, tmp_path / "copy.onnx", lambda metadata: metadata))
+    assert copy.metadata == policy.metadata
