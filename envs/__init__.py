@@ -21,11 +21,12 @@ from metamotor.envs.core import (
     TaskEnv,
     TaskFamily,
 )
+from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
 
 FAMILIES: dict[str, type[TaskFamily]] = {
-    family.name: family for family in (PointNavigation, PandaReach)
+    family.name: family for family in (PointNavigation, PandaReach, HalfCheetahDirection)
 }
 """Every family of this package by its id."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -178,7 +179,12 @@ class Simulator:
         self.close()
 
     def load_urdf(
-        self, path: str, *, fixed_base: bool = False, merge_fixed_links: bool = False
+        self,
+        path: str,
+        *,
+        fixed_base: bool = False,
+        merge_fixed_links: bool = False,
+        own_inertia: bool = False,
     ) -> int:
         """Load a URDF at the origin and return its body number.
 
@@ -187,8 +193,11 @@ class Simulator:
             fixed_base: bolt the base to the world.
             merge_fixed_links: make one link of links joined by fixed joints; there are fewer links to compute, and
                 the numbers of the links change.
+            own_inertia: take the file's moments of inertia; otherwise they are computed from the collision shapes.
         """
-        flags = pybullet.URDF_MERGE_FIXED_LINKS if merge_fixed_links else 0
+        flags = (pybullet.URDF_MERGE_FIXED_LINKS if merge_fixed_links else 0) | (
+            pybullet.URDF_USE_INERTIA_FROM_FILE if own_inertia else 0
+        )
         with _silent_library():
             body: int = pybullet.loadURDF(
                 path, useFixedBase=fixed_base, flags=flags, physicsClientId=self._client
@@ -196,12 +205,12 @@ class Simulator:
         self._bodies.append(_Body(self._client, body, fixed=fixed_base))
         return body
 
-    def load_mjcf(self, path: str) -> tuple[int, ...]:
-        """Load an MJCF file, its bodies bolted to the world (by their own root joints); return their numbers."""
-        with _silent_library():
-            bodies: tuple[int, ...] = pybullet.loadMJCF(path, physicsClientId=self._client)
-        self._bodies += [_Body(self._client, body, fixed=True) for body in bodies]
-        return bodies
+    def load_urdf_text(self, text: str, **options: bool) -> int:
+        """Load a URDF given as text; the options are those of `load_urdf`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.urdf"
+            path.write_text(text, encoding="utf-8")
+            return self.load_urdf(str(path), **options)
 
     def add_marker(self, radius: float, color: tuple[float, float, float, float]) -> int:
         """Add a sphere that is seen and touches nothing; return its body number.
