@@ -300,7 +300,7 @@ class MAML(MetaLearner):
 
         def split(flat: Params) -> tuple[Params, list[Mapping[str, Tensor]]]:
             params = {name: flat.get(name, value) for name, value in fixed.items()}
-            lrs = [
+            lrs: list[Mapping[str, Tensor]] = [
                 {name: flat.get(f"inner_lr.{k}.{name}", size) for name, size in sizes.items()}
                 for k, sizes in enumerate(self.inner_lrs)
             ]

@@ -24,7 +24,7 @@ from stable_baselines3.common.distributions import (
 )
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
@@ -331,8 +331,8 @@ class _PolicyHead(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         policy = self.policy
-        features = BasePolicy.extract_features(policy, observations, policy.pi_features_extractor)
-        latent = policy.mlp_extractor.forward_actor(features)
+        # SB3's own preprocessing of a flat Box is a cast to float32, which would undo a float64 check.
+        latent = policy.mlp_extractor.forward_actor(policy.pi_features_extractor(observations))
         outputs: Tensor = policy.action_net(latent)
         return outputs
 
@@ -347,8 +347,7 @@ class _CriticHead(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         policy = self.policy
-        features = BasePolicy.extract_features(policy, observations, policy.vf_features_extractor)
-        latent = policy.mlp_extractor.forward_critic(features)
+        latent = policy.mlp_extractor.forward_critic(policy.vf_features_extractor(observations))
         outputs: Tensor = latent if self.features_only else policy.value_net(latent)
         return outputs
 

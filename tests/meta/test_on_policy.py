@@ -1,0 +1,159 @@
+"""The adapter says what Stable-Baselines3 says: distributions, values, losses and their gradients."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import A2C, DQN, PPO, SAC
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+from metamotor import envs
+from metamotor.meta.actors import MLP
+from metamotor.meta.on_policy import OnPolicyAdapter
+from tests.meta.toys import Bandit
+
+
+class Squares(BaseFeaturesExtractor):
+    """A features extractor with parameters of its own."""
+
+    def __init__(self, observation_space):
+        super().__init__(observation_space, features_dim=5)
+        self.layer = torch.nn.Linear(observation_space.shape[0], 5)
+
+    def forward(self, observations):
+        return self.layer(observations).square()
+
+
+POLICIES = {
+    "default": {},
+    "relu": {"activation_fn": torch.nn.ReLU, "net_arch": [32]},
+    "linear": {"net_arch": []},
+    "extractor": {"features_extractor_class": Squares},
+    "extractors": {"features_extractor_class": Squares, "share_features_extractor": False},
+    "elu": {"activation_fn": torch.nn.ELU},
+}
+
+
+def make_adapter(algorithm=PPO, family=None, seed=0, **kwargs):
+    family = family or envs.make("PointNavigation-v0")
+    return OnPolicyAdapter(algorithm, "MlpPolicy", family, kwargs, seed=seed)
+
+
+def sample(adapter, size=32, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = adapter.family.observation_space.shape
+    observations = torch.as_tensor(rng.normal(size=(size, *shape)).astype(np.float32))
+    if adapter.discrete:
+        return observations, torch.as_tensor(rng.integers(3, size=size))
+    actions = rng.normal(size=(size, *adapter.family.action_space.shape)).astype(np.float32)
+    return observations, torch.as_tensor(actions)
+
+
+@pytest.mark.parametrize("policy_kwargs", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("family", [envs.make("PointNavigation-v0"), Bandit()], ids=["box", "n"])
+def test_the_policy_is_sb3s(policy_kwargs, family):
+    adapter = make_adapter(family=family, policy_kwargs=policy_kwargs)
+    params = adapter.initial_params()
+    observations, actions = sample(adapter)
+    values, log_probs, entropy = adapter.template.policy.evaluate_actions(observations, actions)
+    outputs = adapter.outputs(params, observations)
+    close = torch.testing.assert_close
+    close(adapter.log_prob(params, observations, actions), log_probs)
+    close(adapter.entropy_of(params, outputs), entropy)
+    close(adapter.values(params, observations), values.flatten())
+    # What a worker runs, in numpy where it can.
+    actor = adapter.make_actor(params)
+    np.testing.assert_allclose(
+        actor.act(observations.numpy(), None),
+        adapter.template.predict(observations.numpy(), deterministic=True)[0]
+        if adapter.discrete
+        else outputs.detach().numpy(),
+        atol=1e-6,
+    )
+    plain = "features_extractor_class" not in policy_kwargs and (
+        policy_kwargs.get("activation_fn") is not torch.nn.ELU
+    )
+    assert isinstance(actor.network, MLP) == plain
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+@pytest.mark.parametrize("family", [envs.make("PointNavigation-v0"), Bandit()], ids=["box", "n"])
+def test_the_loss_has_sb3s_gradient(algorithm, family):
+    """One `train` of SB3 on one minibatch leaves its gradient in the parameters."""
+    kwargs = {"n_steps": 64, "ent_coef": 0.01, "gamma": 0.9, "max_grad_norm": 1e9}
+    if algorithm is PPO:
+        kwargs |= {"n_epochs": 1, "batch_size": 64, "clip_range": 0.1, "clip_range_vf": 0.3}
+    adapter = make_adapter(algorithm, family, **kwargs)
+    model = adapter.make_model(adapter.initial_params(), family.make_env())
+    model.learn(64)
+    # Move the policy away from the one that sampled, so that ratios are not 1 and some are clipped.
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    params = {k: v.detach().clone().requires_grad_() for k, v in model.policy.named_parameters()}
+    data = next(model.rollout_buffer.get())
+    actions = data.actions.long().flatten() if adapter.discrete else data.actions
+    loss = adapter.loss(
+        params,
+        data.observations,
+        actions,
+        data.old_log_prob,
+        data.old_values,
+        data.advantages,
+        data.returns,
+    )
+    ours = dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True))
+    model.train()
+    for name, parameter in model.policy.named_parameters():
+        torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_kl_is_zero_to_itself_and_detached_from_the_old():
+    adapter = make_adapter()
+    params = {k: v.requires_grad_() for k, v in adapter.initial_params().items()}
+    observations, _ = sample(adapter)
+    kl = adapter.kl(params, params, observations).mean()
+    assert kl.item() == pytest.approx(0.0, abs=1e-7)
+    gradient = torch.autograd.grad(kl, [params[name] for name in adapter.actor_names])
+    assert max(g.abs().max().item() for g in gradient) < 1e-6
+    moved = {k: v + 0.1 for k, v in params.items()}
+    assert adapter.kl(params, moved, observations).mean() > 0
+
+
+def test_the_fitted_critic_knows_the_returns_and_leaves_the_policy_alone():
+    adapter = make_adapter()
+    params = adapter.initial_params()
+    observations, _ = sample(adapter, 500)
+    returns = -60 + 10 * observations[:, 0]
+    fitted = adapter.fit_critic(params, observations, returns)
+    error = (adapter.values(fitted, observations) - returns).square().mean()
+    assert error < 0.01 * returns.var()
+    assert all(fitted[name] is params[name] for name in adapter.actor_names)
+
+
+def test_models_are_new_and_have_the_parameters():
+    adapter = make_adapter()
+    params = {k: v + 0.5 for k, v in adapter.initial_params().items()}
+    model = adapter.make_model(params, adapter.family.make_env())
+    assert type(model) is PPO
+    assert all(torch.equal(v, params[k]) for k, v in model.policy.named_parameters())
+    assert model.policy is not adapter.template.policy
+
+
+@pytest.mark.parametrize("algorithm", [SAC, DQN, int, "PPO2"])
+def test_what_is_not_on_policy_is_refused(algorithm):
+    with pytest.raises(ValueError, match="PPO"):
+        make_adapter(algorithm)
+
+
+def test_gsde_and_odd_spaces_are_refused():
+    with pytest.raises(ValueError, match="gSDE"):
+        make_adapter(use_sde=True)
+    family: Any = envs.make("PointNavigation-v0")
+    family.observation_space = spaces.Dict({"a": spaces.Discrete(2)})
+    with pytest.raises(ValueError, match=r"Box of shape \(O,\)"):
+        make_adapter(family=family)
+    with pytest.raises(ValueError, match="device"):
+        make_adapter(device="cuda")

@@ -1,0 +1,89 @@
+"""Small families for tests, outside the package as a user's would be."""
+
+import dataclasses
+import os
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+@dataclasses.dataclass(frozen=True)
+class BestArm:
+    """Which of three arms pays."""
+
+    arm: int
+
+
+class BanditEnv(gymnasium.Env):
+    """One observation of noise, three arms, a reward of 1 for the hidden one."""
+
+    def __init__(self, horizon):
+        self.observation_space = spaces.Box(-3, 3, (2,), np.float32)
+        self.action_space = spaces.Discrete(3)
+        self.horizon, self.task, self.fault = horizon, BestArm(0), None
+
+    def set_task(self, task):
+        self.task = task
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.task = (options or {}).get("task", self.task)
+        self.elapsed = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.elapsed += 1
+        reward = float(action == self.task.arm)
+        return self._observe(), reward, False, self.elapsed >= self.horizon, {}
+
+    def _observe(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+
+class Bandit:
+    """A user's own family: a class with the members that are needed, registered nowhere."""
+
+    name = "Bandit"
+    dt = 1.0
+
+    def __init__(self, horizon=5):
+        self.horizon = horizon
+        env = self.make_env()
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+
+    def sample(self, n, *, split="train", seed):
+        return [BestArm(int(arm)) for arm in np.random.default_rng(seed).integers(3, size=n)]
+
+    def make_env(self):
+        return BanditEnv(self.horizon)
+
+
+class FaultyEnv(BanditEnv):
+    """Goes wrong at the third step."""
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        if self.elapsed == 3:
+            if self.fault == "exit":
+                os._exit(1)
+            if self.fault == "reward":
+                reward = float("nan")
+            if self.fault == "observation":
+                observation[0] = np.inf
+        return observation, reward, *rest
+
+
+class Faulty(Bandit):
+    """A family whose environment gives what it must not, or takes its process down."""
+
+    name = "Faulty"
+
+    def __init__(self, fault):
+        self.fault = fault
+        super().__init__()
+
+    def make_env(self):
+        env = FaultyEnv(self.horizon)
+        env.fault = self.fault
+        return env
