@@ -175,7 +175,7 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
 def _environments(model: OnPolicyAlgorithm) -> list[Any]:
     # Environments in other processes cannot be looked into without sending them over.
     envs = getattr(model.get_env(), "envs", None) or []
-    return [env.unwrapped for env in envs]
+    return [getattr(env, "unwrapped", env) for env in envs]
 
 
 def _environment(model: OnPolicyAlgorithm) -> Any:
@@ -210,13 +210,14 @@ def _with_extra(contents: dict[str, Any], extra: Mapping[str, Any]) -> dict[str,
     period = extra.get("control_period", 1.0)
     if isinstance(period, bool) or not isinstance(period, int | float) or not 0 < period < math.inf:
         raise ValueError(f'metadata["control_period"] must be a time in seconds, got {period!r}')
+    described = {**contents, **extra}
     try:
-        json.dumps(dict(extra), allow_nan=False)
+        json.dumps(described, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"metadata must hold what JSON can, finite numbers only: {error}"
+            f"task and metadata must hold what JSON can, finite numbers only: {error}"
         ) from error
-    return {**contents, **extra}
+    return described
 
 
 def _check_signals(key: str, signals: Any, size: int) -> None:

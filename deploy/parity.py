@@ -22,6 +22,8 @@ TOLERANCE = 1e-6
 """Largest allowed difference of an action, as a share of its range."""
 ROUNDING_FACTOR = 4.0
 """How many times float32's own rounding error the difference may be, where that is more than `TOLERANCE`."""
+MAX_TOLERANCE = 1e-3
+"""What no rounding excuses: such a policy's actions depend on the machine that computes them."""
 
 
 class Parity(NamedTuple):
@@ -115,10 +117,10 @@ def _continuous(
     if np.any(actions < low) or np.any(actions > high):
         return float("inf"), TOLERANCE
     inputs = torch.from_numpy(observations)
-    exact = graph.in_float64()(inputs).numpy()
+    exact = graph.act(_exact_outputs(graph, inputs)).numpy()
     rounding = float((np.abs(graph(inputs).numpy() - exact) / width).max())
     error = float((np.abs(actions - expected) / width).max())
-    return error, max(TOLERANCE, ROUNDING_FACTOR * rounding)
+    return error, min(max(TOLERANCE, ROUNDING_FACTOR * rounding), MAX_TOLERANCE)
 
 
 def _choices(
@@ -129,7 +131,7 @@ def _choices(
 ) -> tuple[float, float]:
     """Return the share of observations with another choice, ties aside, and the tolerance, which is none."""
     inputs = torch.from_numpy(observations)
-    exact = graph.in_float64().outputs(inputs).numpy()
+    exact = _exact_outputs(graph, inputs).numpy()
     rounding = ROUNDING_FACTOR * float(np.abs(graph.outputs(inputs).numpy() - exact).max())
     differs = np.zeros(len(observations), dtype=bool)
     for index, logits in enumerate(_split(graph, exact)):
@@ -140,6 +142,15 @@ def _choices(
         tied = np.abs(chosen - other) <= rounding
         differs |= (actions[:, index] != expected[:, index]) & ~tied
     return float(differs.mean()), 0.0
+
+
+def _exact_outputs(graph: PolicyGraph, inputs: torch.Tensor) -> torch.Tensor:
+    """Return the action network's outputs computed in float64. Shape: (N, L)."""
+    try:
+        return graph.in_float64().outputs(inputs)
+    except RuntimeError:
+        # A features extractor of the user's own that insists on float32: no rounding is allowed for then.
+        return graph.outputs(inputs)
 
 
 def _split(graph: PolicyGraph, outputs: NDArray[np.float64]) -> list[NDArray[np.float64]]:

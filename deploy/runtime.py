@@ -193,7 +193,14 @@ def open_session(payload: bytes, *, threads: int, source: str) -> onnxruntime.In
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(payload, options, providers=["CPUExecutionProvider"])
+        # Its fallback from the CPU to the CPU only prints.
+        session = onnxruntime.InferenceSession(
+            payload, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+        # Names are decoded only now, and a damaged one is found only now.
+        for item in (*session.get_inputs(), *session.get_outputs()):
+            _ = item.name
+        return session
     # onnxruntime raises exceptions of its own that derive from Exception and share no base.
     except Exception as error:
         raise ValueError(

@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from metamotor import deploy, envs
-from metamotor.deploy.metadata import weights_sha256
+from metamotor.deploy.metadata import describe, weights_sha256
 from metamotor.deploy.runtime import Policy
 from metamotor.envs import TaskFamily
 from tests.deploy.conftest import (
@@ -34,6 +34,10 @@ def ppo_on(make_envs: list[Callable[[], Any]]) -> Any:
     return PPO("MlpPolicy", DummyVecEnv(make_envs), device="cpu", seed=0)
 
 
+def described(model: Any, task: Any = None) -> dict[str, Any]:
+    return describe(model, task=task, normalized=False, extra={})
+
+
 def test_metadata_of_a_task_family(exported: Exporter, family: TaskFamily) -> None:
     model = ppo_on([family.make_env])
     task = family.sample(1, split="test", seed=7)[0]
@@ -53,38 +57,30 @@ def test_metadata_of_a_task_family(exported: Exporter, family: TaskFamily) -> No
     assert metadata["parity"]["observations"] == 1000
 
 
-def test_names_reach_through_the_normaliser_and_with_the_task_revealed(
-    exported: Exporter, family: TaskFamily
-) -> None:
+def test_names_reach_through_the_normaliser_and_with_the_task_revealed(family: TaskFamily) -> None:
     oracle = family.replace(reveal_task=True)
     env = VecNormalize(DummyVecEnv([oracle.make_env]))
     model = PPO("MlpPolicy", env, device="cpu")
-    policy = exported(model, task=family.sample(1, seed=1)[0])
-    assert policy.observation_names == tuple(signal.name for signal in oracle.signals)
-    assert policy.control_period == family.dt
-    assert policy.metadata["task"] == {
-        "goal_x": family.sample(1, seed=1)[0].goal_x,
-        "goal_y": family.sample(1, seed=1)[0].goal_y,
-    }
+    task = family.sample(1, seed=1)[0]
+    metadata = described(model, task)
+    assert [s["name"] for s in metadata["observations"]] == [s.name for s in oracle.signals]
+    assert metadata["control_period"] == family.dt
+    assert metadata["task"] == {"goal_x": task.goal_x, "goal_y": task.goal_y}
 
 
-def test_a_wrapper_that_changes_a_space_loses_the_names(
-    exported: Exporter, family: TaskFamily
-) -> None:
+def test_a_wrapper_that_changes_a_space_loses_the_names(family: TaskFamily) -> None:
     model = ppo_on([lambda: RescaleAction(family.make_env(), np.float32(-2.0), np.float32(2.0))])
-    metadata = exported(model).metadata
+    metadata = described(model)
     assert metadata["observations"][0]["name"] == family.signals[0].name
     assert metadata["actions"][0] == {"name": "action.0", "unit": None, "low": -2.0, "high": 2.0}
 
 
-def test_environments_with_tasks_of_their_own_give_none(
-    exported: Exporter, family: TaskFamily
-) -> None:
+def test_environments_with_tasks_of_their_own_give_none(family: TaskFamily) -> None:
     model = ppo_on([family.make_env, family.make_env])
     tasks = family.sample(2, seed=0)
     for env, task in zip(model.get_env().envs, tasks, strict=True):
         env.unwrapped.set_task(task)
-    assert exported(model).metadata["task"] is None
+    assert described(model)["task"] is None
 
 
 def test_generic_names_and_unbounded_signals(policy: Policy) -> None:
@@ -133,6 +129,7 @@ def test_metadata_of_the_caller(exported: Exporter, ppo: PPO) -> None:
         ({"metadata": {"mass": float("nan")}}, "finite numbers only"),
         ({"metadata": {"control_period": -0.1}}, "control_period"),
         ({"metadata": {"robot": object()}}, "what JSON can"),
+        ({"task": {"mass": float("inf")}}, "finite numbers only"),
         ({"task": 3}, "task must have to_json"),
     ],
 )

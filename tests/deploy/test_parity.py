@@ -9,6 +9,8 @@ import pytest
 import sb3_contrib
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from metamotor import deploy
 from metamotor.deploy import parity
@@ -186,6 +188,28 @@ def test_a_choice_that_differs_is_found_out(
     )
     with pytest.raises(ValueError, match=r"differs from A2C\.predict by 1 "):
         deploy.export(model, tmp_path / "policy.onnx")
+
+
+def test_rounding_excuses_only_so_much(
+    ppo: PPO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "MAX_TOLERANCE", 1e-9)
+    with pytest.raises(ValueError, match="allowed: 1e-09"):
+        deploy.export(ppo, tmp_path / "policy.onnx")
+
+
+class Float32Only(BaseFeaturesExtractor):
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, SIZE)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return 0.5 * observations.float()
+
+
+def test_a_features_extractor_of_one_s_own(exported: Exporter) -> None:
+    kwargs = {"features_extractor_class": Float32Only}
+    model = make_model("PPO", "Discrete", normalize=True, policy_kwargs=kwargs)
+    check(model, exported(model))
 
 
 def test_ties_between_choices_are_no_difference(exported: Exporter) -> None:

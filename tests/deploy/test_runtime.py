@@ -14,6 +14,8 @@ from stable_baselines3 import PPO
 from metamotor.deploy.runtime import Policy
 from tests.deploy.conftest import SIZE, Exporter, make_model, sample
 
+Change = Callable[[dict[str, Any]], Any]
+
 
 def test_batch_and_single_agree(policy: Policy, ppo: PPO) -> None:
     observations = sample(ppo, n=50)
@@ -136,7 +138,15 @@ def test_a_text_file_is_refused(tmp_path: Path) -> None:
         Policy(path)
 
 
-Change = Callable[[dict[str, Any]], Any]
+def test_a_damaged_name_is_refused_in_silence(
+    policy: Policy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "damaged.onnx"
+    # Not UTF-8, upon which onnxruntime would print and try the same again.
+    path.write_bytes(policy.path.read_bytes().replace(b"observation", b"observ\xfftion"))
+    with pytest.raises(ValueError, match=r"damaged\.onnx"):
+        Policy(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def resave(policy: Policy, path: Path, change: Change) -> Path:
