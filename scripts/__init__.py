@@ -1,1 +1,1 @@
-"""The command line, studies and benchmarks."""
+"""The command line, its reports and the benchmarks."""

@@ -1,0 +1,173 @@
+"""Training runs side by side, each in a process of its own, with their progress on the screen.
+
+A cell is one `metamotor train` into a folder of its own. One that is finished is not trained again, so that a study
+that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from metamotor.scripts.runs import CONFIG, SUMMARY, read_json, read_progress
+from metamotor.scripts.train import build, parse_train, resolved
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: its folder, and the words behind `metamotor train`."""
+
+    folder: Path
+    words: tuple[str, ...]
+
+    @property
+    def argv(self) -> list[str]:
+        """All words, the folder among them."""
+        return [*self.words, "--out", str(self.folder)]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where its best checkpoint will be."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+
+def is_finished(cell: Cell) -> bool:
+    """Say whether a cell was trained to its end.
+
+    Raises:
+        ValueError: if it was, but with other settings than it is asked for now.
+    """
+    if read_json(cell.folder / SUMMARY).get("status") != "finished":
+        return False
+    options = parse_train(cell.argv)
+    written = read_json(cell.folder / CONFIG)
+    asked = resolved(options, build(options))
+    if changed := sorted(key for key in asked if asked[key] != written.get(key)):
+        raise ValueError(
+            f"{cell.folder} was trained with another {', '.join(changed)} than is asked for now; "
+            "move it away or choose another folder"
+        )
+    return True
+
+
+def train_cells(cells: Sequence[Cell], *, jobs: int, console: Console) -> None:
+    """Train all cells that are not finished, at most `jobs` at once.
+
+    Raises:
+        ValueError: if there are no jobs, or a finished cell has other settings.
+        ChildProcessError: if a run fails, with its last words.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    waiting = [cell for cell in cells if not is_finished(cell)]
+    running: dict[TaskID, _Run] = {}
+    with _bars(console) as bars:
+        ids = [bars.add_task(cell.folder.name, total=1.0, status="waiting") for cell in waiting]
+        queue = list(zip(ids, waiting, strict=True))
+        try:
+            while queue or running:
+                while queue and len(running) < jobs:
+                    bar, cell = queue.pop(0)
+                    running[bar] = _Run(cell)
+                time.sleep(0.3)
+                for bar, run in list(running.items()):
+                    done = run.poll()
+                    bars.update(bar, completed=run.share, status=run.status)
+                    if done:
+                        del running[bar]
+        finally:
+            for run in running.values():
+                run.stop()
+
+
+class _Run:
+    """A cell that is being trained."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._total = parse_train(cell.argv).total_timesteps
+        self._keep_partial()
+        cell.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._log = cell.folder.with_name(f"{cell.folder.name}.log")
+        self.share, self.status = 0.0, "starting"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "metamotor.scripts.cli", "train", *cell.argv, "--quiet"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # One thread each: there are as many runs as cores.
+                env={**os.environ, **dict.fromkeys(THREADS, "1")},
+            )
+
+    def _keep_partial(self) -> None:
+        # A run that was stopped half-way is kept under another name: nothing is overwritten.
+        folder, count = self._cell.folder, 1
+        if folder.exists():
+            while (kept := folder.with_name(f"{folder.name}.stopped-{count}")).exists():
+                count += 1
+            folder.rename(kept)
+
+    def poll(self) -> bool:
+        """Read how far it is; say whether it has ended well.
+
+        Raises:
+            ChildProcessError: if it has ended badly.
+        """
+        code = self._process.poll()
+        self._read_progress()
+        if code:
+            words = self._log.read_text(errors="replace").strip().splitlines()[-5:]
+            command = " ".join(["metamotor train", *self._cell.argv])
+            raise ChildProcessError(f"`{command}` failed with exit code {code}: {' '.join(words)}")
+        return code == 0
+
+    def _read_progress(self) -> None:
+        lines = read_progress(self._cell.folder)
+        steps = max((line.get("time/total_timesteps", 0.0) for line in lines), default=0.0)
+        self.share = min(1.0, steps / self._total)
+        trained = [line for line in lines if "rollout/pre" in line]
+        if trained:
+            last = trained[-1]
+            after = [
+                f"{'before' if name == 'rollout/pre' else 'after ' + name[-1]} {value:.1f}"
+                for name, value in sorted(last.items(), reverse=True)
+                if name.startswith(("rollout/pre", "rollout/post_"))
+            ]
+            rate = last.get("time/fps", 0.0)
+            self.status = f"{steps:,.0f} steps · {rate:,.0f} steps/s · return {', '.join(after)}"
+
+    def stop(self) -> None:
+        """Interrupt it, so that it saves what it has, and wait for its end."""
+        with contextlib.suppress(KeyboardInterrupt):
+            # Ctrl-C at the terminal reaches the run as well; a second signal would break its saving.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)
+                return
+            self._process.terminate()
+            self._process.wait()
+
+
+@contextlib.contextmanager
+def _bars(console: Console) -> Iterator[Progress]:
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[status]}"),
+        console=console,
+    )
+    with bars:
+        yield bars

@@ -1,0 +1,90 @@
+"""Learners from the checkpoints that a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metamotor import meta
+from metamotor.meta.checkpoints import read_checkpoint
+from metamotor.meta.learner import MetaLearner
+from metamotor.scripts.runs import checkpoint_in
+
+
+def load(path: Path) -> MetaLearner:
+    """Return the learner of a checkpoint or of a run folder's best one.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is truncated, of another kind, or does not fit what is installed.
+    """
+    path = checkpoint_in(path)
+    name = str(read_checkpoint(path)[1].get("learner"))
+    if name not in meta.LEARNERS:
+        raise ValueError(
+            f"{path} was saved by {name!r}; this metamotor has {', '.join(meta.LEARNERS)}"
+        )
+    try:
+        learner: MetaLearner = meta.LEARNERS[name].load(path)
+    except TypeError as error:  # a setting that this version does not know
+        raise ValueError(f"{path} was saved by another version of metamotor: {error}") from error
+    return learner
+
+
+def load_adaptable(path: Path) -> MetaLearner:
+    """Return a learner that was trained to adapt, on a family that hides its task.
+
+    Raises:
+        ValueError: if it was trained as an oracle.
+    """
+    learner = load(path)
+    if _is_oracle(learner):
+        raise ValueError(f"{path} is an oracle, which is told its task and has nothing to adapt to")
+    return learner
+
+
+def load_arms(
+    adapted: Sequence[Path], robust: Sequence[Path], oracle: Sequence[Path]
+) -> list[tuple[MetaLearner, MetaLearner, MetaLearner]]:
+    """Return the learners of each training seed, checked to belong together.
+
+    Raises:
+        ValueError: if a checkpoint is missing, stands in the wrong place, or is of another family.
+    """
+    counts = {"--adapted": len(adapted), "--robust": len(robust), "--oracle": len(oracle)}
+    if not adapted or len(set(counts.values())) > 1:
+        given = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise ValueError(f"each training seed needs one checkpoint of every arm, got {given}")
+    seeds = []
+    for paths in zip(adapted, robust, oracle, strict=True):
+        learners = (load(paths[0]), load(paths[1]), load(paths[2]))
+        _check_arms(learners, paths)
+        seeds.append(learners)
+    return seeds
+
+
+def _check_arms(learners: Sequence[MetaLearner], paths: Sequence[Path]) -> None:
+    expected = ((True, False), (False, False), (False, True))
+    names = ("--adapted", "--robust", "--oracle")
+    first = learners[0].family
+    for learner, path, name, kind in zip(learners, paths, names, expected, strict=True):
+        found = (learner.trained_updates > 0, _is_oracle(learner))
+        if found != kind:
+            raise ValueError(
+                f"{name} expects {_describe(*kind)}, but {path} holds {_describe(*found)}"
+            )
+        if (learner.family.name, learner.family.horizon) != (first.name, first.horizon):
+            raise ValueError(
+                f"{path} was trained on {learner.family.name} with {learner.family.horizon} steps, "
+                f"{paths[0]} on {first.name} with {first.horizon}"
+            )
+
+
+def _is_oracle(learner: Any) -> bool:
+    return bool(learner.family.reveal_task)
+
+
+def _describe(adapts: bool, is_oracle: bool) -> str:
+    task = "told its task" if is_oracle else "not told its task"
+    return f"a policy that is {task} and {'adapts' if adapts else 'does not adapt'}"

@@ -1,0 +1,155 @@
+"""Options that several subcommands share, and how a subcommand's options are parsed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
+
+from metamotor import envs
+from metamotor.envs import Split, TaskFamily
+
+Options = TypeVar("Options")
+
+
+def parse(kind: Any, argv: Sequence[str], command: str, default: Options | None = None) -> Options:
+    """Return a subcommand's options; on `--help` or a mistake, exit as argparse does.
+
+    Args:
+        kind: the dataclass of options.
+        argv: the words behind the subcommand.
+        command: the words up to here, for the help.
+        default: where the values start from that are not given.
+    """
+    extra: dict[str, Any] = {} if default is None else {"default": default}
+    options: Options = tyro.cli(
+        kind,
+        args=list(argv),
+        prog=f"metamotor {command}",
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+        **extra,
+    )
+    return options
+
+
+def json_object(text: str | None, option: str) -> dict[str, Any]:
+    """Return an option's JSON object; none is an empty one.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{option} expects a JSON object, got {text!r} ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{option} expects a JSON object, got {text!r}")
+    return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseLearner:
+    """The base learner: a Stable-Baselines3 algorithm and its own arguments."""
+
+    algorithm: str = "PPO"
+    """Stable-Baselines3's on-policy algorithm: PPO or A2C."""
+    policy: str = "MlpPolicy"
+    """Its policy."""
+    gamma: float = 0.99
+    """Discount."""
+    gae_lambda: float = 1.0
+    """λ of the generalised advantages."""
+    ent_coef: float = 0.0
+    """Weight of the entropy in the loss."""
+    net_arch: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers."""
+    activation: Literal["Tanh", "ReLU"] = "Tanh"
+    """Activation of the hidden layers."""
+    log_std_init: float = 0.0
+    """Logarithm of the initial standard deviation of continuous actions."""
+    base_kwargs: str | None = None
+    """Further arguments of the algorithm, as a JSON object."""
+
+    def kwargs(self) -> dict[str, Any]:
+        """Return the arguments for the algorithm's class."""
+        import torch
+
+        policy_kwargs = {
+            "net_arch": list(self.net_arch),
+            "activation_fn": getattr(torch.nn, self.activation),
+            "log_std_init": self.log_std_init,
+        }
+        return {
+            "gamma": self.gamma,
+            "gae_lambda": self.gae_lambda,
+            "ent_coef": self.ent_coef,
+            "policy_kwargs": policy_kwargs,
+            **json_object(self.base_kwargs, "--base-kwargs"),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationOptions:
+    """When and on what the checkpoints are compared; the best is kept."""
+
+    validation_interval: int = 5
+    """Meta-iterations between two validations."""
+    validation_tasks: int = 10
+    """Validation tasks, the same ones every time."""
+    validation_episodes: int = 10
+    """Episodes that measure the policy on each task."""
+
+    def __post_init__(self) -> None:
+        """Refuse a validation of nothing."""
+        for name in ("validation_interval", "validation_tasks", "validation_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskChoice:
+    """Which task."""
+
+    task: str | None = None
+    """The task as a JSON object, such as '{"goal_x": 0.1, "goal_y": 0.3}'; without it, one is drawn."""
+    split: Split = "test"
+    """Where it is drawn from."""
+    task_seed: int = 0
+    """Of the draw."""
+
+    def of(self, family: TaskFamily) -> Any:
+        """Return the task of this family."""
+        if self.task is not None:
+            return family.task_type.from_json(self.task)
+        return family.sample(1, split=self.split, seed=self.task_seed)[0]
+
+
+def make_family(name: str, **changes: Any) -> TaskFamily:
+    """Return a family by its id, with those arguments that are not None."""
+    return envs.make(name, **{key: value for key, value in changes.items() if value is not None})
+
+
+def existing_file(path: Path, what: str, suffix: str) -> Path:
+    """Return the path if it is a file of the right kind.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        ValueError: if it is of another kind.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {what} at {path}")
+    if path.suffix != suffix or not path.is_file():
+        raise ValueError(f"expected {what} ({suffix}), got {path}")
+    return path
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """Return a mapping as indented JSON, ending with a line break."""
+    return json.dumps(values, indent=1) + "\n"

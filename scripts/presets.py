@@ -1,0 +1,50 @@
+"""Settings that work, one set per family: what `metamotor train FAMILY` starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from metamotor.meta.maml import MAMLConfig
+from metamotor.scripts.options import BaseLearner, ValidationOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Everything that `train` needs for one family."""
+
+    total_timesteps: int = 1_000_000
+    """Environment steps of meta-training."""
+    base: BaseLearner = field(default_factory=BaseLearner)
+    config: MAMLConfig = field(default_factory=MAMLConfig)
+    validation: ValidationOptions = field(default_factory=ValidationOptions)
+
+
+PRESETS = {
+    "PointNavigation-v0": Preset(
+        total_timesteps=2_400_000,
+        base=BaseLearner(log_std_init=-0.7),
+        config=MAMLConfig(meta_batch_size=20, episodes_per_task=20, outer_lr=1.5e-3),
+        validation=ValidationOptions(validation_interval=4),
+    ),
+    "PandaReach-v0": Preset(
+        total_timesteps=600_000,
+        config=MAMLConfig(meta_batch_size=10, episodes_per_task=10),
+        validation=ValidationOptions(validation_interval=7),
+    ),
+    "HalfCheetahDirection-v0": Preset(
+        total_timesteps=1_000_000,
+        config=MAMLConfig(meta_batch_size=4, episodes_per_task=12),
+        validation=ValidationOptions(validation_interval=5),
+    ),
+    "CartPole-v0": Preset(
+        total_timesteps=1_000_000,
+        config=MAMLConfig(meta_batch_size=20, episodes_per_task=10),
+        validation=ValidationOptions(validation_interval=4),
+    ),
+}
+"""By the family's id."""
+
+
+def preset(family: str) -> Preset:
+    """Return a family's preset; a family without one gets the defaults."""
+    return PRESETS.get(family, Preset())

@@ -1,0 +1,266 @@
+"""What evaluations say: interquartile means and the gap closed, as a table, as Markdown and as JSON.
+
+Shapes: S training seeds, T test tasks, K + 1 points of adaptation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from metamotor.meta.evaluation import Evaluation, Protocol
+from metamotor.meta.statistics import (
+    OTHERS,
+    Estimate,
+    GapClosed,
+    gap_closed,
+    interquartile_mean,
+)
+from metamotor.scripts.figures import COLORS, new_figure
+
+Array = NDArray[Any]
+
+MODES = ("stochastic", "deterministic")
+METHODS = {
+    "idle": "idle",
+    "robust": "robust",
+    "fine_tuned": "fine-tuned",
+    "scratch": "scratch",
+    "adapted": "adapted",
+    "oracle": "oracle",
+}
+"""The rows of a table and their names."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The aggregate of one family's evaluations."""
+
+    family: str
+    learner: str
+    protocol: Protocol
+    seeds: tuple[int, ...]
+    robot_seconds: float
+    """Experience of one update, in seconds of the robot's time."""
+    returns: Mapping[str, Mapping[str, tuple[Estimate, ...]]]
+    """By mode and method: the interquartile mean before adaptation and after each update."""
+    gaps: Mapping[str, tuple[GapClosed, ...]]
+    """By mode: the gap closed after each update."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all numbers as JSON values."""
+        return {
+            "family": self.family,
+            "learner": self.learner,
+            "protocol": dataclasses.asdict(self.protocol),
+            "training_seeds": list(self.seeds),
+            "robot_seconds_per_update": self.robot_seconds,
+            "returns": {
+                mode: {
+                    method: [estimate._asdict() for estimate in estimates]
+                    for method, estimates in methods.items()
+                }
+                for mode, methods in self.returns.items()
+            },
+            "gap_closed": {
+                mode: [{**gap.estimate._asdict(), "best_other": gap.best_other} for gap in gaps]
+                for mode, gaps in self.gaps.items()
+            },
+        }
+
+
+def summarise(evaluations: Sequence[Evaluation], learner: str = "MAML") -> Report:
+    """Return the report of one family's evaluations, one per training seed.
+
+    Raises:
+        ValueError: if there is none, or they measured different things.
+    """
+    if not evaluations:
+        raise ValueError("a report needs at least one evaluation, got none")
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        if (other.family, other.protocol) != (first.family, first.protocol):
+            raise ValueError(
+                f"evaluations must share family and protocol, got {first.family} with "
+                f"{first.protocol} and {other.family} with {other.protocol}"
+            )
+    scores = {mode: _scores(evaluations, mode) for mode in MODES}
+    return Report(
+        family=first.family,
+        learner=learner,
+        protocol=first.protocol,
+        seeds=tuple(evaluation.seed for evaluation in evaluations),
+        robot_seconds=first.robot_seconds,
+        returns={
+            mode: {name: _estimates(method) for name, method in methods.items()}
+            for mode, methods in scores.items()
+        },
+        gaps={mode: _gaps(methods) for mode, methods in scores.items()},
+    )
+
+
+def _scores(evaluations: Sequence[Evaluation], mode: str) -> dict[str, Array]:
+    """Return each method's returns. Shape: (S, T, K + 1)."""
+    return {
+        name: np.stack([getattr(evaluation.curves[name], mode) for evaluation in evaluations])
+        for name in METHODS
+    }
+
+
+def _estimates(scores: Array) -> tuple[Estimate, ...]:
+    points = [scores[..., point] for point in range(scores.shape[-1])]
+    # A policy that is not updated stands at every point with the same numbers.
+    if all(np.array_equal(point, points[0]) for point in points):
+        return (interquartile_mean(points[0]),) * len(points)
+    return tuple(interquartile_mean(point) for point in points)
+
+
+def _gaps(scores: Mapping[str, Array]) -> tuple[GapClosed, ...]:
+    gaps = []
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        # Where the oracle is no better than the others the quotient means nothing, and need not exist.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for point in range(1, scores["adapted"].shape[-1]):
+            others = {name: scores[name][..., point] for name in OTHERS}
+            gaps.append(
+                gap_closed(scores["adapted"][..., point], others, scores["oracle"][..., point])
+            )
+    return tuple(gaps)
+
+
+# Text ---------------------------------------------------------------------------------------------
+
+
+def columns(report: Report) -> list[str]:
+    """Return the headings of the points of adaptation."""
+    updates = range(1, report.protocol.num_updates + 1)
+    return ["before", *(f"after {k} update{'s' if k > 1 else ''}" for k in updates)]
+
+
+def rows(report: Report, mode: str) -> list[list[str]]:
+    """Return the table's rows: the methods, the gap closed, and the robot's time."""
+    methods = [
+        [label(report, method), *(_interval(e, 1) for e in report.returns[mode][method])]
+        for method in METHODS
+    ]
+    gaps = report.gaps[mode]
+    seconds = [k * report.robot_seconds for k in range(report.protocol.num_updates + 1)]
+    return [
+        *methods,
+        ["gap closed", "", *(_interval(gap.estimate, 2) for gap in gaps)],
+        ["best other", "", *(METHODS[gap.best_other] for gap in gaps)],
+        ["robot time", *(f"{value:,.0f} s" for value in seconds)],
+    ]
+
+
+def label(report: Report, method: str) -> str:
+    """Return a method's name as tables and figures have it."""
+    return f"{report.learner}, adapted" if method == "adapted" else METHODS[method]
+
+
+def _interval(estimate: Estimate, digits: int) -> str:
+    value, low, high = (f"{number:.{digits}f}" for number in estimate)
+    return f"{value} [{low}, {high}]"
+
+
+def caption(report: Report) -> str:
+    """Return what was measured, in a sentence."""
+    protocol, seeds = report.protocol, len(report.seeds)
+    return (
+        f"{report.family}, {report.learner}: returns on {protocol.num_tasks} {protocol.split} tasks, "
+        f"{seeds} training seed{'s' if seeds > 1 else ''}; {protocol.support_episodes} episodes before "
+        f"each update, {protocol.query_episodes} to measure; interquartile mean [95 % interval]"
+    )
+
+
+def table(report: Report, mode: str) -> Table:
+    """Return the table for a terminal."""
+    grid = Table("", title=f"{caption(report)}\n{mode} policies", title_style="", show_lines=False)
+    for name in columns(report):
+        grid.add_column(name, justify="right")
+    body = rows(report, mode)
+    for index, row in enumerate(body):
+        style = "bold" if row[0] in (label(report, "adapted"), "gap closed") else ""
+        grid.add_row(*row, style=style, end_section=index == len(METHODS) - 1)
+    return grid
+
+
+def markdown(report: Report, figure: str | None = None) -> str:
+    """Return the report as Markdown, with its figure if one is named."""
+    lines = [f"{caption(report)}.", ""]
+    for mode in MODES:
+        lines += [
+            f"| {mode} | {' | '.join(columns(report))} |",
+            f"|---|{'---|' * len(columns(report))}",
+            *(f"| {' | '.join(row)} |" for row in rows(report, mode)),
+            "",
+        ]
+    if figure:
+        lines += [f"![Returns over the robot's time, and the gap closed]({figure})", ""]
+    return "\n".join(lines)
+
+
+# Figure -------------------------------------------------------------------------------------------
+
+
+def draw(report: Report, path: Path) -> Path:
+    """Draw returns over the robot's time for both kinds of policy, and the gap closed; return where."""
+    figure, axes = new_figure(3, width=4.6)
+    for axis, mode in zip(axes, MODES, strict=False):
+        _draw_returns(axis, report, mode)
+    axes[0].set_ylabel("return (interquartile mean)")
+    axes[1].sharey(axes[0])
+    _draw_gaps(axes[2], report)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS), frameon=False)
+    figure.suptitle(f"{report.family}: {len(report.seeds)} training seed(s)", fontsize="medium")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _draw_returns(axis: Any, report: Report, mode: str) -> None:
+    seconds = [k * report.robot_seconds for k in range(report.protocol.num_updates + 1)]
+    for method in METHODS:
+        name, estimates = label(report, method), report.returns[mode][method]
+        style = "--" if method in ("idle", "robust", "oracle") else "o-"
+        color = COLORS[method]
+        axis.plot(seconds, [e.value for e in estimates], style, color=color, label=name, ms=4)
+        axis.fill_between(
+            seconds,
+            [e.low for e in estimates],
+            [e.high for e in estimates],
+            color=color,
+            alpha=0.12,
+            linewidth=0,
+        )
+    axis.set(xlabel="experience on the robot [s]", title=f"{mode} policies")
+
+
+def _draw_gaps(axis: Any, report: Report) -> None:
+    for offset, (mode, color) in enumerate(zip(MODES, ("tab:blue", "tab:cyan"), strict=True)):
+        gaps = [gap.estimate for gap in report.gaps[mode]]
+        finite = [(k + 1, gap) for k, gap in enumerate(gaps) if np.isfinite([*gap]).all()]
+        if not finite:
+            continue
+        updates, estimates = zip(*finite, strict=True)
+        errors = [
+            [max(0.0, e.value - e.low) for e in estimates],
+            [max(0.0, e.high - e.value) for e in estimates],
+        ]
+        places = [update + 0.3 * (offset - 0.5) for update in updates]
+        values = [e.value for e in estimates]
+        axis.bar(places, values, 0.28, yerr=errors, color=color, capsize=3, label=mode)
+    axis.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+    axis.set(xlabel="updates", ylabel="gap closed", ylim=(-0.2, 1.3))
+    axis.set_xticks(range(1, report.protocol.num_updates + 1))
+    axis.set_title("0: worth nothing, 1: as good as the oracle")
+    axis.legend(frameon=False, loc="lower right")

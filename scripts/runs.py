@@ -1,0 +1,146 @@
+"""Run folders: each run in one of its own, with what made it and what it cost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from metamotor.meta.checkpoints import SUFFIX, write_atomically
+
+CONFIG, SUMMARY, PROGRESS = "config.json", "summary.json", "progress.csv"
+
+
+def new_folder(out: Path | None, name: str) -> Path:
+    """Return a folder that was not there before.
+
+    Args:
+        out: the folder; None makes one in `runs/` out of the name and the time.
+        name: of the run.
+
+    Raises:
+        FileExistsError: if `out` is there already.
+    """
+    if out is not None:
+        try:
+            out.mkdir(parents=True)
+        except FileExistsError as error:
+            raise FileExistsError(
+                f"{out} is there already, and a run is never overwritten; give another --out"
+            ) from error
+        return out
+    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for suffix in ("", *(f"-{count}" for count in range(2, 1000))):
+        folder = Path("runs") / f"{stem}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"runs/{stem} and a thousand like it are there already; give --out")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> Path:
+    """Write a mapping as JSON, whole or not at all; return where."""
+    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+    return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a file, or an empty one if there is no such file."""
+    if not path.is_file():
+        return {}
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def checkpoint_in(path: Path) -> Path:
+    """Return the checkpoint at a path; a run folder stands for its best one.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is of another kind.
+    """
+    if path.is_dir():
+        best = path / "checkpoints" / f"best{SUFFIX}"
+        if not best.is_file():
+            raise FileNotFoundError(f"{path} is a folder without checkpoints/best{SUFFIX}")
+        return best
+    if not path.exists() and path.with_name(path.name + SUFFIX).is_file():
+        return path.with_name(path.name + SUFFIX)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no checkpoint at {path}; `metamotor train` writes checkpoints/best{SUFFIX} "
+            "into its run folder"
+        )
+    if path.suffix != SUFFIX:
+        raise ValueError(f"expected a checkpoint of metamotor (*{SUFFIX}), got {path}")
+    return path
+
+
+def read_progress(folder: Path) -> list[dict[str, float]]:
+    """Return the logged lines of a run, each with the numbers that it has."""
+    path = folder / PROGRESS
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [_numbers(line) for line in csv.DictReader(file)]
+
+
+def _numbers(line: Mapping[str | None, Any]) -> dict[str, float]:
+    # A line that is being written while it is read may end early, or in the middle of a number.
+    numbers = {}
+    for name, text in line.items():
+        try:
+            numbers[str(name)] = float(text)
+        except (TypeError, ValueError):
+            continue
+    return numbers
+
+
+class CpuClock:
+    """Processor and wall time since it was made, those of ended child processes included."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = _cpu_seconds(), time.perf_counter()
+
+    def read(self) -> dict[str, float]:
+        """Return `cpu_seconds` and `wall_seconds`."""
+        return {
+            "cpu_seconds": round(_cpu_seconds() - self._cpu, 2),
+            "wall_seconds": round(time.perf_counter() - self._wall, 2),
+        }
+
+
+def _cpu_seconds() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def machine() -> dict[str, Any]:
+    """Return what a measured number depends on: processor, cores and versions."""
+    from importlib.metadata import version
+
+    from metamotor.meta.learner import versions
+
+    packages = ("numpy", "pybullet", "gymnasium", "onnxruntime")
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "versions": versions() | {name: version(name) for name in packages},
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

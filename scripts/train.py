@@ -1,0 +1,197 @@
+"""`metamotor train`: meta-train one arm of one family into a run folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import tyro
+from stable_baselines3.common.logger import configure
+from tyro.conf import Positional
+
+from metamotor import envs, meta
+from metamotor.meta.checkpoints import encode
+from metamotor.meta.learner import MetaLearner
+from metamotor.scripts.options import BaseLearner, ValidationOptions, make_family, parse
+from metamotor.scripts.presets import preset
+from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, new_folder, write_json
+from metamotor.scripts.validation import Validation
+
+Arm = Literal["adapted", "robust", "oracle"]
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Generic[Config]):
+    """Meta-train a policy on a task family; what is not given is taken from the family's preset.
+
+    The run folder holds config.json, progress.csv, TensorBoard's events, checkpoints/best.safetensors (chosen on
+    validation tasks), checkpoints/last.safetensors, figures/learning_curve.png and summary.json.
+    """
+
+    family: Positional[str]
+    """Id of the task family, such as PandaReach-v0."""
+    learner: str = "MAML"
+    """The meta-learner."""
+    arm: Arm = "adapted"
+    """"adapted": meta-learn. "robust": one policy for all tasks. "oracle": the same, told its task."""
+    seed: int = 0
+    """Of weights, tasks, episodes and actions."""
+    total_timesteps: int = 1_000_000
+    """Environment steps."""
+    horizon: int | None = None
+    """Steps of an episode; without it, the family's own."""
+    num_workers: int = 0
+    """Processes that sample; 0 samples in this one. Results do not depend on it."""
+    out: Path | None = None
+    """The run folder, which must not exist; without it, a new one in runs/."""
+    track: bool = False
+    """Log to Weights & Biases too, offline unless WANDB_MODE says otherwise."""
+    quiet: bool = False
+    """Show no progress bar."""
+    base: BaseLearner = dataclasses.field(default_factory=BaseLearner)
+    validation: ValidationOptions = dataclasses.field(default_factory=ValidationOptions)
+    config: Config
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the subcommand."""
+    options = parse_train(argv)
+    folder = train(options, argv)
+    print(f"Trained: {folder}", file=sys.stderr)
+
+
+def parse_train(argv: Sequence[str]) -> Train[Any]:
+    """Return the options, with the presets of the family that is named among them as defaults."""
+    family = next((word for word in argv if word in envs.FAMILIES), "")
+    start = preset(family)
+    default: Train[Any] = Train(
+        family=tyro.MISSING,
+        total_timesteps=start.total_timesteps,
+        base=start.base,
+        validation=start.validation,
+        config=start.config,
+    )
+    return parse(Train[meta.MAMLConfig], argv, "train", default)
+
+
+def build(options: Train[Any]) -> MetaLearner:
+    """Return the learner that the options describe.
+
+    Raises:
+        ValueError: if something in them is unknown or does not fit.
+    """
+    learners = meta.LEARNERS
+    if options.learner not in learners:
+        raise ValueError(f"unknown learner {options.learner!r}; there are {', '.join(learners)}")
+    if options.total_timesteps < 1:
+        raise ValueError(f"total_timesteps must be at least 1, got {options.total_timesteps}")
+    if options.num_workers < 0:
+        raise ValueError(f"num_workers must not be negative, got {options.num_workers}")
+    config = options.config
+    if options.arm != "adapted":
+        config = dataclasses.replace(config, inner_steps=0)
+    elif not config.inner_steps:
+        raise ValueError("inner_steps must be at least 1 to adapt; --arm robust trains without")
+    family = make_family(
+        options.family, horizon=options.horizon, reveal_task=options.arm == "oracle"
+    )
+    learner: MetaLearner = learners[options.learner](
+        options.base.algorithm,
+        options.base.policy,
+        family,
+        config,
+        base_kwargs=options.base.kwargs(),
+        num_workers=options.num_workers,
+        seed=options.seed,
+    )
+    return learner
+
+
+def resolved(options: Train[Any], learner: MetaLearner) -> dict[str, Any]:
+    """Return all that the result depends on, as JSON values: two runs of which this is equal are the same."""
+    document = {
+        "family": {"name": learner.family.name, "config": learner.family.config},
+        "learner": options.learner,
+        "arm": options.arm,
+        "algorithm": learner.algorithm.__name__,
+        "policy": options.base.policy,
+        "base_kwargs": learner.base_kwargs,
+        "config": dataclasses.asdict(learner.config),
+        "total_timesteps": options.total_timesteps,
+        "seed": options.seed,
+        "validation": dataclasses.asdict(options.validation),
+    }
+    encoded: dict[str, Any] = encode(document, "options")
+    return encoded
+
+
+def train(options: Train[Any], argv: Sequence[str] = ()) -> Path:
+    """Train, and return the run folder.
+
+    Args:
+        options: what to train.
+        argv: the command line, to be written down.
+    """
+    clock = CpuClock()
+    learner = build(options)
+    parts = [options.family, options.learner.lower(), str(options.seed)]
+    if options.arm != "adapted":
+        parts.insert(2, options.arm)
+    folder = new_folder(options.out, "-".join(parts))
+    config = resolved(options, learner)
+    command = shlex.join(["metamotor", "train", *argv])
+    write_json(folder / CONFIG, {**config, "command": command, "machine": machine()})
+    support = getattr(learner.config, "episodes_per_task", 10)
+    validation = Validation(folder / "checkpoints", options.validation, support)
+    logger = configure(str(folder), ["csv", "tensorboard"])
+    tracker = None
+    if options.track:
+        from metamotor.scripts.tracking import WandbWriter
+
+        tracker = WandbWriter(folder, config)
+        logger.output_formats.append(tracker)
+    learner.set_logger(logger)
+    status = "failed"
+    try:
+        learner.learn(options.total_timesteps, validation, progress_bar=not options.quiet)
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        validation.rewind()
+        print(f"metamotor: saved {folder}/checkpoints/last.safetensors", file=sys.stderr)
+        raise
+    finally:
+        learner.close()
+        _finish(folder, learner, validation, status, clock)
+        if tracker and status == "finished":
+            tracker.save_checkpoint(folder / "checkpoints" / "best.safetensors")
+        logger.close()
+    return folder
+
+
+def _finish(
+    folder: Path, learner: MetaLearner, validation: Validation, status: str, clock: CpuClock
+) -> None:
+    """Draw the learning curve and write down what was reached, and at what cost."""
+    from metamotor.scripts.figures import draw_learning_curve
+
+    cost = clock.read()
+    draw_learning_curve(folder)
+    write_json(
+        folder / SUMMARY,
+        {
+            "status": status,
+            "num_timesteps": learner.num_timesteps,
+            "iterations": learner.iteration,
+            "best_validation_return": validation.best_return,
+            "best_num_timesteps": validation.best_timesteps,
+            **cost,
+            "validation_wall_seconds": round(validation.seconds, 2),
+        },
+    )
