@@ -21,6 +21,8 @@ from metamotor.robots.half_cheetah import HalfCheetah
 
 START_NOISE = 0.05
 """Largest offset of a joint from the neutral stance at the start [rad]."""
+START_HEIGHT = 0.02
+"""Height above the stance from which it drops at the start, for no foot to start in the ground [m]."""
 SPEED_UNIT = 10.0
 """Unit of the observed joint velocities [rad/s]."""
 HEIGHT_UNIT = 0.1
@@ -61,7 +63,8 @@ class HalfCheetahDirectionEnv(TaskEnv):
     def _begin(self) -> Array:
         noise = self.np_random.uniform(-START_NOISE, START_NOISE, size=_JOINTS)
         self._pace = self.task.direction / self.family.dt
-        self.robot.reset([*HalfCheetah.REST, *(noise + HalfCheetah.NEUTRAL).tolist()])
+        x, z, pitch = HalfCheetah.REST
+        self.robot.reset([x, z + START_HEIGHT, pitch, *(noise + HalfCheetah.NEUTRAL).tolist()])
         return self._observe()
 
     def _advance(self, action: Array) -> tuple[Array, float, bool]:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from metamotor.robots.cart_pole import CartPole
+from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.panda import Panda
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Joints, Simulator
 from metamotor.robots.state import Camera, Snapshot
 
-__all__ = ["Camera", "Joints", "Panda", "Robot", "Simulator", "Snapshot", "raw_periods_per_second"]
+__all__ = [
+    "Camera",
+    "CartPole",
+    "HalfCheetah",
+    "Joints",
+    "Panda",
+    "Robot",
+    "Simulator",
+    "Snapshot",
+    "raw_periods_per_second",
+]

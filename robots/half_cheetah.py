@@ -21,13 +21,14 @@ class HalfCheetah(Robot):
     """Lower joint limits [rad]."""
     UPPER: ClassVar[tuple[float, ...]] = tuple(link.upper for link in LINKS)
     """Upper joint limits [rad]."""
-    MAX_TORQUE: ClassVar[tuple[float, ...]] = tuple(link.torque for link in LINKS)
-    """Greatest joint torques [N·m]."""
-    NEUTRAL: ClassVar[tuple[float, ...]] = (0.1, 0.0, 0.1, -0.1, 0.0, -0.8)
+    MAX_TORQUE: ClassVar[tuple[float, ...]] = tuple(link.torque / 2 for link in LINKS)
+    """Greatest joint torques [N·m]: half of MuJoCo's, because the rotors' inertia, ten times that of a foot, is
+    missing, and at full torque the legs would be quicker than MuJoCo's are."""
+    NEUTRAL: ClassVar[tuple[float, ...]] = (0.1, 0.0, 0.1, -0.1, 0.0, -0.7)
     """Joint positions of the neutral stance [rad]."""
-    REACH: ClassVar[tuple[float, ...]] = (0.6, 0.75, 0.5, 0.7, 0.8, 0.5)
+    REACH: ClassVar[tuple[float, ...]] = (0.6, 0.75, 0.5, 0.7, 0.8, 0.4)
     """How far a command of ±1 goes from the neutral stance; inside the joint limits [rad]."""
-    REST: ClassVar[tuple[float, ...]] = (0.0, -0.126, 0.084)
+    REST: ClassVar[tuple[float, ...]] = (0.0, -0.149, 0.097)
     """Root joints when it stands in the neutral stance [m, m, rad]."""
     GAIN: ClassVar[float] = 0.1
     """Share of a joint's position error that its motor removes in a physics step."""
@@ -53,7 +54,13 @@ class HalfCheetah(Robot):
         )
         self.joints = simulator.joints(self.body, (*self.ROOT, *self.JOINTS))
         for link in self.joints.indices:
-            simulator.set_dynamics(self.body, link, lateralFriction=self.FRICTION)
+            simulator.set_dynamics(
+                self.body,
+                link,
+                lateralFriction=self.FRICTION,
+                linearDamping=0.0,
+                angularDamping=0.0,
+            )
         self.read = self.joints.read
         """Return one joint state a joint, the root's first; see `Joints.read`."""
         self.reset((*self.REST, *self.NEUTRAL))

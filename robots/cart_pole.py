@@ -1,0 +1,88 @@
+"""A pole hinged to a cart that a force drives along a rail.
+
+Model: `cartpole.urdf` of pybullet_data, which notes no licence for it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from metamotor.robots.robot import Robot
+from metamotor.robots.simulator import JointState, data_path
+from metamotor.robots.state import Camera
+
+
+class CartPole(Robot):
+    """A uniform rod on a cart; rod and cart can be exchanged without loading anything."""
+
+    MODEL: ClassVar[str] = "cartpole.urdf"
+    JOINTS: ClassVar[tuple[str, ...]] = ("slider_to_cart", "cart_to_pole")
+    """Where the cart is [m], and the pole's angle from upright, leaning forwards [rad]."""
+    CENTRE: ClassVar[float] = 0.5
+    """Distance of the pole's centre of mass from the hinge in the model file [m]."""
+    SHORTEST: ClassVar[float] = 1.5 * CENTRE
+    """Length that a rod must exceed to be expressed with that centre of mass [m]."""
+
+    TIME_STEP = 1 / 100
+    SUBSTEPS = 2
+    SOLVER_ITERATIONS = 10
+    CAMERA = Camera(target=(0.0, 0.0, 0.4), distance=3.5, yaw=0.0, pitch=-10.0)
+
+    def __init__(self, *, gui: bool = False) -> None:
+        super().__init__(gui=gui)
+        self.body = self.simulator.load_urdf(data_path(self.MODEL), fixed_base=True)
+        self.joints = self.simulator.joints(self.body, self.JOINTS)
+        self.joints.use_forces()
+        self._cart, self._pole = self.joints.indices
+        for link in self.joints.indices:
+            self.simulator.set_dynamics(
+                self.body, link, linearDamping=0.0, angularDamping=0.0, jointDamping=0.0
+            )
+        self.build(pole_length=1.0, pole_mass=0.1, cart_mass=1.0)
+
+    def build(self, *, pole_length: float, pole_mass: float, cart_mass: float) -> None:
+        """Put a uniform rod on a cart.
+
+        The engine cannot move a link's centre of mass, and need not: with the total mass, the pole's first moment
+        about the hinge and its second moment about the hinge, the equations of motion are complete. A rod of length L
+        and mass µ on a cart of mass M moves as a pole with the model's centre at c does if the pole has the mass
+        m = µ (L/2) / c and the moment of inertia µ L²/3 − m c², and the cart the mass M + µ − m.
+
+        Args:
+            pole_length: L [m].
+            pole_mass: µ [kg].
+            cart_mass: M [kg].
+
+        Raises:
+            ValueError: if no such link exists, because the rod is too short or the cart too light.
+        """
+        if not (pole_length > self.SHORTEST and pole_mass > 0):
+            raise ValueError(
+                f"expected a rod longer than {self.SHORTEST} m and heavier than 0 kg, got "
+                f"{pole_length!r} m and {pole_mass!r} kg"
+            )
+        pole = pole_mass * pole_length / (2 * self.CENTRE)
+        moment = pole_mass * pole_length**2 / 3 - pole * self.CENTRE**2
+        cart = cart_mass + pole_mass - pole
+        if not cart > 0:
+            raise ValueError(f"a cart of {cart_mass!r} kg is too light for this pole")
+        simulator, body = self.simulator, self.body
+        simulator.set_dynamics(body, self._cart, mass=cart)
+        simulator.set_dynamics(body, self._pole, mass=pole, localInertiaDiagonal=(moment,) * 3)
+
+    def reset(self, position: float, angle: float) -> None:
+        """Put the cart [m] and the pole [rad] at rest."""
+        self.simulator.forget_contacts()
+        self.joints.reset((position, angle))
+
+    def read(self) -> tuple[JointState, JointState]:
+        """Return the state of the cart's and of the pole's joint."""
+        cart, pole = self.joints.read()
+        return cart, pole
+
+    def push(self, force: float) -> None:
+        """Let one control period pass with a force on the cart [N]."""
+        for _ in range(self.SUBSTEPS):
+            # A force lasts one physics step.
+            self.joints.command((force, 0.0))
+            self.simulator.step()
