@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rliable import library as rly
-from rliable import metrics
 
 Array = NDArray[Any]
 
@@ -44,7 +43,7 @@ def interquartile_mean(returns: Array, *, resamples: int = 2000, seed: int = 0) 
         resamples: of the bootstrap, which draws seeds and tasks anew.
         seed: of the bootstrap.
     """
-    return _bootstrap(returns, metrics.aggregate_iqm, resamples, seed)
+    return _bootstrap(returns, _trimmed_mean, resamples, seed)
 
 
 def gap_closed(
@@ -70,13 +69,20 @@ def gap_closed(
     stacked = np.stack([adapted, oracle, *others.values()], axis=-1)
 
     def gap(scores: Array) -> float:
-        means = [metrics.aggregate_iqm(scores[..., i]) for i in range(scores.shape[-1])]
+        means = [_trimmed_mean(scores[..., i]) for i in range(scores.shape[-1])]
         best = max(means[2:])
         return float((means[0] - best) / (means[1] - best))
 
-    means = {name: metrics.aggregate_iqm(scores) for name, scores in others.items()}
+    means = {name: _trimmed_mean(scores) for name, scores in others.items()}
     best_other = max(means, key=lambda name: means[name])
     return GapClosed(_bootstrap(stacked, gap, resamples, seed), best_other)
+
+
+def _trimmed_mean(scores: Array) -> float:
+    # What rliable's `aggregate_iqm` gives; scipy's `trim_mean` behind it takes 50 times as long to check its arguments.
+    cut = scores.size // 4
+    ordered = np.partition(scores, (cut, scores.size - cut - 1), axis=None)
+    return float(ordered[cut : scores.size - cut].mean())
 
 
 def _bootstrap(
