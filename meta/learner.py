@@ -71,6 +71,8 @@ class MetaLearner(ABC):
         seed: int = 0,
         **changes: Any,
     ) -> None:
+        if num_workers < 0:
+            raise ValueError(f"num_workers must be 0 or more, got {num_workers}")
         self.config = self._resolve_config(config, changes)
         self.algorithm = resolve_algorithm(algorithm)
         self.policy = policy
@@ -214,6 +216,8 @@ class MetaLearner(ABC):
         is_env = isinstance(task, gymnasium.Env)
         env: Any = task if is_env else self.family.make_env()
         self._check_spaces(env)
+        if not is_env:
+            env.set_task(task)
         sampler = LocalSampler(self.family, env=env if is_env else None)
         params, batch = self.params, None
         for step in range(updates):
@@ -222,8 +226,6 @@ class MetaLearner(ABC):
             batch = sampler.collect([job])[0]
             params = self.update(params, batch, step)
         sampler.close()
-        if not is_env:
-            env.set_task(task)
         return self._finish(params, batch, env)
 
     def adapt_from(self, batches: Sequence[EpisodeBatch]) -> OnPolicyAlgorithm:

@@ -114,7 +114,7 @@ class MAML(MetaLearner):
             self.params[name].requires_grad_()
         self.inner_lrs = [
             {
-                name: torch.tensor(self.config.inner_lr, requires_grad=self.config.learn_inner_lr)
+                name: torch.tensor(float(self.config.inner_lr), requires_grad=self.config.learn_inner_lr)
                 for name in self.adapter.actor_names
             }
             for _ in range(self.config.inner_steps)

@@ -1,0 +1,130 @@
+"""The protocol and its statistics, on numbers that can be worked out by hand."""
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+
+from metamotor import envs, meta
+from metamotor.meta import statistics
+from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol, idle_actor
+from tests.meta.toys import Bandit
+
+FAMILY = envs.make("PointNavigation-v0", horizon=10)
+SMALL = Protocol(
+    num_tasks=5, num_updates=2, support_episodes=2, query_episodes=3, validation_tasks=3
+)
+
+
+def make_learner(family=FAMILY, **changes):
+    return meta.MAML(PPO, "MlpPolicy", family, **changes)
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    oracle = make_learner(FAMILY.replace(reveal_task=True), inner_steps=0)
+    return Evaluator(FAMILY, SMALL).evaluate(make_learner(), make_learner(inner_steps=0), oracle)
+
+
+def test_all_methods_are_measured_on_the_same_tasks(evaluation):
+    assert set(evaluation.curves) == {"adapted", *statistics.OTHERS, "oracle"}
+    for curve in evaluation.curves.values():
+        assert curve.stochastic.shape == curve.deterministic.shape == (5, 3)
+        assert len(curve.scales) == 2
+    # Before adaptation the meta-learner and the untrained policy have the same weights here.
+    curves = evaluation.curves
+    np.testing.assert_array_equal(
+        curves["adapted"].stochastic[:, 0], curves["robust"].stochastic[:, 0]
+    )
+    np.testing.assert_array_equal(curves["scratch"].stochastic, curves["fine_tuned"].stochastic)
+    assert curves["adapted"].scales[0] == 1.0
+    assert evaluation.robot_seconds == 2 * 10 * 1.0
+
+
+def test_idle_returns_are_the_distance_to_the_goal(evaluation):
+    tasks = Evaluator(FAMILY, SMALL).tasks
+    expected = [-10 * np.hypot(task.goal_x, task.goal_y) for task in tasks]
+    for returns in evaluation.curves["idle"].stochastic.T:
+        np.testing.assert_allclose(returns, expected)
+
+
+def test_methods_that_do_not_adapt_stay_where_they_are(evaluation):
+    for name in ("idle", "robust", "oracle"):
+        curve = evaluation.curves[name].deterministic
+        assert (curve == curve[:, :1]).all()
+    assert (
+        evaluation.curves["fine_tuned"].stochastic[:, 0]
+        == evaluation.curves["robust"].stochastic[:, 0]
+    ).all()
+
+
+def test_evaluating_again_gives_the_same_bits_with_workers(evaluation):
+    oracle = make_learner(FAMILY.replace(reveal_task=True), inner_steps=0)
+    again = Evaluator(FAMILY, SMALL, num_workers=2).evaluate(
+        make_learner(), make_learner(inner_steps=0), oracle
+    )
+    for name, curve in evaluation.curves.items():
+        np.testing.assert_array_equal(again.curves[name].stochastic, curve.stochastic)
+        np.testing.assert_array_equal(again.curves[name].deterministic, curve.deterministic)
+
+
+def test_round_trip(evaluation, tmp_path):
+    loaded = Evaluation.load(evaluation.save(tmp_path / "evaluation.json"))
+    assert loaded.protocol == evaluation.protocol
+    for name, curve in evaluation.curves.items():
+        np.testing.assert_array_equal(loaded.curves[name].stochastic, curve.stochastic)
+        assert loaded.curves[name].scales == curve.scales
+
+
+def test_validation_tasks_are_not_test_tasks():
+    evaluator = Evaluator(FAMILY, Protocol(num_tasks=40, validation_tasks=40))
+    assert not set(evaluator.tasks) & set(evaluator.validation)
+    trained = {task for seed in range(200) for task in FAMILY.sample(5, seed=seed)}
+    assert not trained & (set(evaluator.tasks) | set(evaluator.validation))
+
+
+def test_bad_step_sizes_are_not_chosen():
+    """A factor that throws the policy far away loses against doing nothing."""
+    learner = make_learner(inner_steps=0)
+    evaluator = Evaluator(FAMILY, SMALL)
+    scales = evaluator.choose_scales(learner.params, learner, learner.sampler, [], (1e4, 0.0))
+    assert scales == (0.0, 0.0)
+
+
+def test_idle_is_the_zero_action_inside_the_space():
+    np.testing.assert_array_equal(idle_actor(FAMILY).action, [0.0, 0.0])
+    assert idle_actor(Bandit()).act(np.zeros((2, 2)), None).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["num_tasks", "support_episodes", "query_episodes"])
+def test_an_evaluation_of_nothing_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        Protocol(**{name: 0})
+
+
+def test_the_interquartile_mean_ignores_the_outer_quarters():
+    scores = np.array([[-1000.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1000.0]])
+    estimate = statistics.interquartile_mean(scores)
+    assert estimate.value == pytest.approx(3.5)
+    assert estimate.low < 3.5 < estimate.high
+
+
+def test_gap_closed_by_hand():
+    ones = np.ones((3, 8))
+    others = {"idle": 0 * ones, "robust": 2 * ones, "fine_tuned": 1 * ones, "scratch": -5 * ones}
+    gap = statistics.gap_closed(8 * ones, others, 10 * ones)
+    assert gap.best_other == "robust"
+    assert gap.estimate == pytest.approx((0.75, 0.75, 0.75))
+    assert statistics.gap_closed(2 * ones, others, 10 * ones).estimate.value == 0
+    assert statistics.gap_closed(10 * ones, others, 10 * ones).estimate.value == 1
+
+
+def test_intervals_cover_the_truth_and_do_not_touch_the_global_generator():
+    rng = np.random.default_rng(0)
+    np.random.seed(3)
+    expected = np.random.RandomState(3).rand(5)
+    covered = 0
+    for _ in range(40):
+        estimate = statistics.interquartile_mean(rng.normal(size=(1, 40)), resamples=300)
+        covered += estimate.low <= 0 <= estimate.high
+    assert covered >= 34
+    np.testing.assert_array_equal(np.random.rand(5), expected)

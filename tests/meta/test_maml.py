@@ -1,0 +1,241 @@
+"""MAML as its users meet it: it learns, adapts without leaking, saves, goes on, and refuses what cannot work."""
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
+
+from metamotor import envs, meta
+from metamotor.meta.rollouts import RolloutJob, derive_seed
+from metamotor.meta.workers import LocalSampler
+from tests.meta.toys import Bandit, Faulty
+
+POINT = envs.make("PointNavigation-v0", horizon=20)
+KWARGS = {"gae_lambda": 1.0, "policy_kwargs": {"log_std_init": -0.7}}
+
+
+def make_learner(family=POINT, algorithm=PPO, **changes):
+    settings = {"meta_batch_size": 4, "episodes_per_task": 4, "outer_lr": 2e-3, **changes}
+    return meta.MAML(algorithm, "MlpPolicy", family, base_kwargs=KWARGS, **settings)
+
+
+def weights(model):
+    return {name: value.detach().clone() for name, value in model.policy.state_dict().items()}
+
+
+def assert_equal(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+@pytest.mark.slow
+def test_it_learns_to_find_hidden_goals():
+    family = envs.make("PointNavigation-v0")
+    learner = meta.MAML(
+        PPO,
+        "MlpPolicy",
+        family,
+        base_kwargs=KWARGS,
+        meta_batch_size=20,
+        episodes_per_task=20,
+        outer_lr=1.5e-3,
+    )
+    lines = []
+    learner._log = lambda scalars, _: lines.append(dict(scalars))
+    learner.learn(600_000)
+    assert lines[-1]["rollout/post_1"] > -25  # standing still: -38
+    assert lines[-1]["rollout/gain"] > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_a_users_own_discrete_family_learns(algorithm):
+    learner = make_learner(
+        Bandit(), algorithm, meta_batch_size=12, episodes_per_task=10, inner_lr=1
+    )
+    lines = []
+    learner._log = lambda scalars, _: lines.append(dict(scalars))
+    learner.learn(20_000)
+    before = np.mean([line["rollout/pre"] for line in lines[-5:]])
+    after = np.mean([line["rollout/post_1"] for line in lines[-5:]])
+    assert before < 2.5  # 5 pulls, 3 arms: without knowing, 1.7
+    assert after > 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"first_order": True},
+        {"inner_steps": 2, "inner_loss": "dice"},
+        {"outer": "trust_region"},
+        {"outer": "trust_region", "learn_inner_lr": False, "inner_steps": 2},
+        {"inner_steps": 0},
+        {"inner_loss": "base", "kl_coef": 0.1},
+        {"algorithm": A2C, "inner_loss": "log_prob"},
+    ],
+    ids=str,
+)
+def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path, changes):
+    through = make_learner(**changes).learn(2000)
+    assert through.num_timesteps >= 2000
+    moved = through.params["action_net.bias"] - make_learner(**changes).params["action_net.bias"]
+    assert moved.abs().max() > 0
+    half = make_learner(**changes).learn(1000)
+    path = half.save(tmp_path / "half")
+    loaded = meta.MAML.load(path).learn(2000)
+    assert loaded.iteration == through.iteration
+    assert_equal(loaded._state(), through._state())
+
+
+def test_workers_do_not_change_the_result():
+    alone = make_learner().learn(1500)
+    together = make_learner(num_workers=2)
+    together.learn(1500)
+    together.close()
+    assert_equal(alone._state(), together._state())
+
+
+def test_seeds_change_the_result():
+    one, other = make_learner(seed=0).learn(500), make_learner(seed=1).learn(500)
+    assert not torch.equal(one.params["action_net.weight"], other.params["action_net.weight"])
+
+
+def test_tasks_do_not_leak_into_each_other():
+    learner = make_learner()
+    learner.learn(700)
+    before = learner.snapshot()
+    first, second = POINT.sample(2, split="test", seed=0)
+    alone = weights(learner.adapt(second, episodes=3))
+    learner.adapt(first, episodes=3)
+    assert_equal(weights(learner.adapt(second, episodes=3)), alone)
+    assert_equal(learner.snapshot(), before)
+
+
+def test_permuting_the_tasks_permutes_their_gradients():
+    learner, tasks = make_learner(), POINT.sample(3, seed=0)
+    data, _ = learner._collect(tasks)
+
+    def gradients(order):
+        found = {}
+        for index in order:
+            value = learner.task_objective(learner.params, learner.inner_lrs, data[index])
+            leaf = learner.params["action_net.weight"]
+            found[index] = torch.autograd.grad(value, leaf)[0]
+        return found
+
+    straight, reversed_ = gradients([0, 1, 2]), gradients([2, 1, 0])
+    assert all(torch.equal(straight[i], reversed_[i]) for i in range(3))
+    assert not torch.equal(straight[0], straight[1])
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_the_adapted_model_is_a_plain_sb3_model(tmp_path, algorithm):
+    learner = make_learner(algorithm=algorithm)
+    task = POINT.sample(1, split="test", seed=0)[0]
+    model = learner.adapt(task, episodes=2, updates=2)
+    assert type(model) is algorithm
+    assert model.get_env().get_attr("task") == [task]
+    mean, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=2)
+    assert np.isfinite(mean)
+    model.save(tmp_path / "model.zip")
+    loaded = algorithm.load(tmp_path / "model.zip", device="cpu")
+    assert_equal(weights(loaded), weights(model))
+    model.learn(50)
+    assert model.num_timesteps >= 50
+
+
+def test_adapting_by_hand_gives_what_adapt_gives():
+    learner = make_learner()
+    task = POINT.sample(1, split="test", seed=0)[0]
+    model = learner.adapt(task, episodes=3, seed=5)
+    job = RolloutJob(task, learner.adapter.make_actor(learner.params), 3, derive_seed(5, 0))
+    batch = LocalSampler(POINT).collect([job])[0]
+    assert_equal(weights(learner.adapt_from([batch])), weights(model))
+
+
+def test_adapting_on_an_environment_keeps_its_task():
+    learner = make_learner()
+    env = POINT.make_env()
+    task = POINT.sample(1, split="test", seed=0)[0]
+    env.set_task(task)
+    model = learner.adapt(env, episodes=2)
+    assert env.task == task
+    assert model.get_env().envs[0].unwrapped is env
+
+
+def test_later_updates_are_smaller():
+    learner = make_learner(inner_steps=2, inner_lr=0.4)
+    sizes = [learner.step_sizes(step)["action_net.bias"].item() for step in range(4)]
+    np.testing.assert_allclose(sizes, [0.4, 0.4, 0.2, 0.1])
+
+
+class StopAtThird(BaseCallback):
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def _on_training_start(self):
+        self.calls.append("start")
+
+    def _on_step(self):
+        self.calls.append(self.num_timesteps)
+        return len(self.calls) < 4
+
+
+def test_callbacks_and_logger_are_sb3s(tmp_path):
+    learner = make_learner()
+    learner.set_logger(configure(str(tmp_path), ["csv"]))
+    callback = StopAtThird()
+    learner.learn(100_000, callback=callback)
+    learner.logger.close()
+    assert learner.iteration == 3
+    assert callback.calls[0] == "start"
+    assert callback.calls[-1] == learner.num_timesteps
+    header, *rows = (tmp_path / "progress.csv").read_text().splitlines()
+    assert len(rows) == 3
+    for name in ("rollout/pre", "rollout/post_1", "rollout/gain", "time/fps", "train/inner_lr_1"):
+        assert name in header
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: make_learner(algorithm=SAC), "PPO or A2C.*not SAC"),
+        (lambda: make_learner(algorithm="SAC"), "PPO or A2C.*not SAC"),
+        (lambda: make_learner(algorithm="PPOO"), "unknown algorithm 'PPOO'"),
+        (lambda: make_learner(inner_lrr=1), "does not know inner_lrr; it takes inner_lr"),
+        (lambda: make_learner(outer="adam"), "outer must be one of ppo, trust_region, got 'adam'"),
+        (lambda: make_learner(inner_lr=-1.0), "inner_lr must be above 0, got -1.0"),
+        (lambda: make_learner(inner_lr=float("nan")), "inner_lr must be above 0, got nan"),
+        (lambda: make_learner(episodes_per_task=0), "episodes_per_task must be at least 1, got 0"),
+        (lambda: make_learner(num_workers=-1), "num_workers must be"),
+        (lambda: make_learner().learn(0), "total_timesteps must be at least 1, got 0"),
+        (lambda: make_learner().adapt(POINT.sample(1, seed=0)[0], episodes=0), "episodes=0"),
+        (lambda: make_learner().adapt_from([]), "at least one batch"),
+        (lambda: make_learner().adapt(Bandit().make_env()), "observation_space|action_space"),
+        (lambda: make_learner(Faulty("reward")).learn(10), "reward of BestArm"),
+    ],
+)
+def test_mistakes_are_told_at_once(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_task_of_another_family_is_refused():
+    with pytest.raises(TypeError, match="expects a PointTask, got BestArm"):
+        make_learner().adapt(Bandit().sample(1, seed=0)[0])
+
+
+def test_loading_into_a_family_that_does_not_fit_is_refused(tmp_path):
+    path = make_learner().save(tmp_path / "point")
+    with pytest.raises(ValueError, match="do not fit PointNavigation-v0"):
+        meta.MAML.load(path, family=POINT.replace(reveal_task=True))
+    mine = make_learner(Bandit()).save(tmp_path / "bandit")
+    with pytest.raises(ValueError, match="'Bandit', which is not in this package: pass family="):
+        meta.MAML.load(mine)
+    assert meta.MAML.load(mine, family=Bandit()).num_timesteps == 0
