@@ -79,7 +79,7 @@ def gap_closed(
 
 
 def _trimmed_mean(scores: Array) -> float:
-    # What rliable's `aggregate_iqm` gives; scipy's `trim_mean` behind it takes 20 times as long, most of it on checking arguments.
+    # What rliable's `aggregate_iqm` gives; scipy's `trim_mean` behind it takes 20 times as long to check its arguments.
     cut = scores.size // 4
     ordered = np.partition(scores, (cut, scores.size - cut - 1), axis=None)
     return float(ordered[cut : scores.size - cut].mean())
