@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from metamotor.robots.robot import Robot
 from metamotor.robots.simulator import JointState, data_path
 from metamotor.robots.state import Camera
@@ -86,3 +88,7 @@ class CartPole(Robot):
             # A force lasts one physics step.
             self.joints.command((force, 0.0))
             self.simulator.step()
+
+    def excite(self, generator: np.random.Generator) -> None:
+        """Start anew from a random lean (a force would be gone after one step)."""
+        self.reset(0.0, float(generator.uniform(-0.3, 0.3)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from metamotor.robots.half_cheetah_model import LINKS, urdf
 from metamotor.robots.robot import Robot
 from metamotor.robots.simulator import data_path
@@ -83,3 +85,7 @@ class HalfCheetah(Robot):
                 for neutral, reach, target in zip(self.NEUTRAL, self.REACH, targets, strict=True)
             ]
         )
+
+    def excite(self, generator: np.random.Generator) -> None:
+        """Send the hinges to random targets."""
+        self.pose(generator.uniform(-1.0, 1.0, size=len(self.JOINTS)).tolist())

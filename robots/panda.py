@@ -8,7 +8,10 @@ Fixed links (flange, hand and grasp target) are merged into link 7.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import truediv
 from typing import ClassVar
+
+import numpy as np
 
 from metamotor.robots.panda_kinematics import Column, hand_position_and_jacobian, joint_step
 from metamotor.robots.robot import Robot
@@ -48,7 +51,8 @@ class Panda(Robot):
 
     TIME_STEP = 1 / 120
     SUBSTEPS = 4
-    SOLVER_ITERATIONS = 20
+    SOLVER_ITERATIONS = 50
+    DIRECT_SOLVER = True
     CAMERA = Camera(target=(0.35, 0.0, 0.35), distance=1.5, yaw=50.0, pitch=-25.0)
 
     def __init__(self, *, gui: bool = False) -> None:
@@ -63,6 +67,7 @@ class Panda(Robot):
         self._fingers.command([0.0, 0.0])
         period = self.TIME_STEP * self.SUBSTEPS
         self._longest_step = [speed * period for speed in self.MAX_SPEED]
+        self._limits = tuple(zip(self.LOWER, self.UPPER, strict=True))
         self.reset(self.HOME)
 
     def reset(self, joint_positions: Sequence[float]) -> None:
@@ -100,14 +105,16 @@ class Panda(Robot):
         kept inside the joint limits. The last joint and the hand's orientation are left to themselves.
         """
         step = joint_step(self._jacobian, displacement, self.IK_DAMPING)
-        excess = max(abs(s) / most for s, most in zip(step, self._longest_step, strict=False))
-        if excess > 1.0:
-            step = [s / excess for s in step]
-        self.joints.command(
-            [
-                min(max(position + s, low), high)
-                for position, s, low, high in zip(
-                    self.joint_positions, [*step, 0.0], self.LOWER, self.UPPER, strict=True
-                )
-            ]
-        )
+        excess = max(1.0, *map(truediv, map(abs, step), self._longest_step))
+        targets = []
+        for position, change, (low, high) in zip(
+            self.joint_positions, (*step, 0.0), self._limits, strict=True
+        ):
+            target = position + change / excess
+            targets.append(low if target < low else high if target > high else target)
+        self.joints.command(targets)
+
+    def excite(self, generator: np.random.Generator) -> None:
+        """Send the arm to a random pose near home."""
+        offsets = generator.uniform(-0.3, 0.3, size=len(self.HOME))
+        self.joints.command((offsets + self.HOME).tolist())

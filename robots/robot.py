@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -13,7 +14,7 @@ from metamotor.robots.simulator import Simulator
 from metamotor.robots.state import Camera
 
 
-class Robot:
+class Robot(ABC):
     """A robot in a simulator of its own: its model is loaded once, and a reset only sets states.
 
     Args:
@@ -26,17 +27,26 @@ class Robot:
     """Physics steps in a control period."""
     SOLVER_ITERATIONS: ClassVar[int]
     """Most sweeps of the constraint solver in a physics step."""
+    DIRECT_SOLVER: ClassVar[bool] = False
+    """Whether constraints are solved exactly; see `Simulator`."""
     CAMERA: ClassVar[Camera]
     """Where frames are taken from."""
 
     def __init__(self, *, gui: bool = False) -> None:
         self.simulator = Simulator(
-            time_step=self.TIME_STEP, solver_iterations=self.SOLVER_ITERATIONS, gui=gui
+            time_step=self.TIME_STEP,
+            solver_iterations=self.SOLVER_ITERATIONS,
+            direct_solver=self.DIRECT_SOLVER,
+            gui=gui,
         )
 
     def advance(self) -> None:
         """Let one control period pass."""
         self.simulator.step(self.SUBSTEPS)
+
+    @abstractmethod
+    def excite(self, generator: np.random.Generator) -> None:
+        """Give the motors some random command."""
 
     def render(self, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
         """Return a frame from the robot's camera. Shape: (height, width, 3)."""
@@ -61,19 +71,23 @@ class Robot:
 
 
 def raw_periods_per_second(robot: Robot, seconds: float = 0.5) -> float:
-    """Return how many control periods of a robot the engine simulates in a second, and nothing else.
+    """Return how many control periods of a robot the engine simulates in a second, and next to nothing else.
 
-    No command is given, no state is read and no policy runs: it is what an environment's speed is measured against.
+    No state is read and no policy runs: it is what an environment's speed is measured against. Every tenth period the
+    motors get a new command, because a robot at rest is easier to simulate than one that moves.
 
     Args:
-        robot: in the state and with the commands from which to go on.
+        robot: its state afterwards is anything.
         seconds: how long to measure [s].
     """
+    generator = np.random.default_rng(0)
     count, start = 0, time.perf_counter()
     while True:
-        for _ in range(50):
-            robot.advance()
-        count += 50
+        for _ in range(10):
+            robot.excite(generator)
+            for _ in range(10):
+                robot.advance()
+        count += 100
         elapsed = time.perf_counter() - start
         if elapsed >= seconds:
             return count / elapsed

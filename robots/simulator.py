@@ -130,10 +130,19 @@ class Simulator:
     Args:
         time_step: length of one physics step [s].
         solver_iterations: most sweeps of the constraint solver in a step; it stops earlier once converged.
+        direct_solver: solve motors and joint limits exactly by pivoting (Dantzig's method) rather than by sweeps; as
+            soon as there are contacts with friction, the engine falls back on sweeps.
         gui: open a window; otherwise the client is invisible. Several clients may live in one process.
     """
 
-    def __init__(self, *, time_step: float, solver_iterations: int = 50, gui: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        time_step: float,
+        solver_iterations: int = 50,
+        direct_solver: bool = False,
+        gui: bool = False,
+    ) -> None:
         if not 0 < time_step < 1:
             raise ValueError(f"time_step must lie between 0 and 1 s, got {time_step!r}")
         if solver_iterations < 1:
@@ -155,6 +164,12 @@ class Simulator:
             deterministicOverlappingPairs=1,
             physicsClientId=self._client,
         )
+        if direct_solver:
+            with _silent_library():
+                pybullet.setPhysicsEngineParameter(
+                    constraintSolverType=pybullet.CONSTRAINT_SOLVER_LCP_DANTZIG,
+                    physicsClientId=self._client,
+                )
 
     def close(self) -> None:
         """Free the client; closing twice does nothing."""
