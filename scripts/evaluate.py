@@ -12,7 +12,7 @@ from rich.console import Console
 from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol
 from metamotor.scripts.checkpoints import load_arms
 from metamotor.scripts.options import parse
-from metamotor.scripts.report import MODES, Report, draw, markdown, summarise, table
+from metamotor.scripts.report import MODES, Report, caption, draw, markdown, summarise, table
 from metamotor.scripts.runs import CpuClock, machine, new_folder, write_json
 
 
@@ -64,6 +64,7 @@ def present(
 ) -> Report:
     """Print the tables of some evaluations, write report.md and returns.png, and return the report."""
     report = summarise(evaluations, learner)
+    console.print(f"{caption(report)}.")
     for mode in MODES:
         console.print(table(report, mode))
     draw(report, folder / "returns.png")

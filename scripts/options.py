@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -136,20 +136,15 @@ def make_family(name: str, **changes: Any) -> TaskFamily:
     return envs.make(name, **{key: value for key, value in changes.items() if value is not None})
 
 
-def existing_file(path: Path, what: str, suffix: str) -> Path:
-    """Return the path if it is a file of the right kind.
+def writable(path: Path, suffix: str) -> Path:
+    """Return the path if a file of this kind can be written there.
 
     Raises:
-        FileNotFoundError: if there is nothing.
-        ValueError: if it is of another kind.
+        ValueError: if it has another suffix, or is a folder.
+        FileNotFoundError: if its folder is missing.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no {what} at {path}")
-    if path.suffix != suffix or not path.is_file():
-        raise ValueError(f"expected {what} ({suffix}), got {path}")
+    if path.suffix != suffix or path.is_dir():
+        raise ValueError(f"expected a file name that ends in {suffix}, got {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
     return path
-
-
-def as_json(values: Mapping[str, Any]) -> str:
-    """Return a mapping as indented JSON, ending with a line break."""
-    return json.dumps(values, indent=1) + "\n"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
 from rich.table import Table
 
 from metamotor.meta.evaluation import Evaluation, Protocol
@@ -71,7 +72,13 @@ class Report:
                 for mode, methods in self.returns.items()
             },
             "gap_closed": {
-                mode: [{**gap.estimate._asdict(), "best_other": gap.best_other} for gap in gaps]
+                mode: [
+                    {
+                        **(gap.estimate._asdict() if has_gap(self, mode, k) else {}),
+                        "best_other": gap.best_other,
+                    }
+                    for k, gap in enumerate(gaps, start=1)
+                ]
                 for mode, gaps in self.gaps.items()
             },
         }
@@ -145,20 +152,31 @@ def columns(report: Report) -> list[str]:
     return ["before", *(f"after {k} update{'s' if k > 1 else ''}" for k in updates)]
 
 
-def rows(report: Report, mode: str) -> list[list[str]]:
-    """Return the table's rows: the methods, the gap closed, and the robot's time."""
+def rows(report: Report, mode: str) -> list[list[tuple[str, str]]]:
+    """Return the table's rows: methods, gap closed, and the robot's time; a cell is a number and its interval."""
     methods = [
-        [label(report, method), *(_interval(e, 1) for e in report.returns[mode][method])]
+        [(label(report, method), ""), *(_cell(e, 1) for e in report.returns[mode][method])]
         for method in METHODS
     ]
     gaps = report.gaps[mode]
-    seconds = [k * report.robot_seconds for k in range(report.protocol.num_updates + 1)]
+    gap_cells = [
+        _cell(gap.estimate, 2) if has_gap(report, mode, k) else ("–", "")
+        for k, gap in enumerate(gaps, start=1)
+    ]
+    updates = range(report.protocol.num_updates + 1)
     return [
         *methods,
-        ["gap closed", "", *(_interval(gap.estimate, 2) for gap in gaps)],
-        ["best other", "", *(METHODS[gap.best_other] for gap in gaps)],
-        ["robot time", *(f"{value:,.0f} s" for value in seconds)],
+        [("gap closed", ""), ("", ""), *gap_cells],
+        [("best other", ""), ("", ""), *((METHODS[gap.best_other], "") for gap in gaps)],
+        [("robot time", ""), *((f"{k * report.robot_seconds:,.0f} s", "") for k in updates)],
     ]
+
+
+def has_gap(report: Report, mode: str, updates: int) -> bool:
+    """Say whether the oracle is better than the best other: else there is no gap that could be closed."""
+    returns = report.returns[mode]
+    best_other = report.gaps[mode][updates - 1].best_other
+    return returns["oracle"][updates].value > returns[best_other][updates].value
 
 
 def label(report: Report, method: str) -> str:
@@ -166,9 +184,9 @@ def label(report: Report, method: str) -> str:
     return f"{report.learner}, adapted" if method == "adapted" else METHODS[method]
 
 
-def _interval(estimate: Estimate, digits: int) -> str:
+def _cell(estimate: Estimate, digits: int) -> tuple[str, str]:
     value, low, high = (f"{number:.{digits}f}" for number in estimate)
-    return f"{value} [{low}, {high}]"
+    return value, f"[{low}, {high}]"
 
 
 def caption(report: Report) -> str:
@@ -182,14 +200,16 @@ def caption(report: Report) -> str:
 
 
 def table(report: Report, mode: str) -> Table:
-    """Return the table for a terminal."""
-    grid = Table("", title=f"{caption(report)}\n{mode} policies", title_style="", show_lines=False)
+    """Return the table for a terminal of 80 columns."""
+    grid = Table(mode, box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns(report):
-        grid.add_column(name, justify="right")
+        grid.add_column(name, justify="right", max_width=15)
     body = rows(report, mode)
     for index, row in enumerate(body):
-        style = "bold" if row[0] in (label(report, "adapted"), "gap closed") else ""
-        grid.add_row(*row, style=style, end_section=index == len(METHODS) - 1)
+        # The interval goes below its number, so that no cell is broken in the middle.
+        cells = [f"{value}\n{interval}" if interval else value for value, interval in row]
+        style = "bold" if row[0][0] in (label(report, "adapted"), "gap closed") else ""
+        grid.add_row(*cells, style=style, end_section=index == len(METHODS) - 1)
     return grid
 
 
@@ -200,12 +220,16 @@ def markdown(report: Report, figure: str | None = None) -> str:
         lines += [
             f"| {mode} | {' | '.join(columns(report))} |",
             f"|---|{'---|' * len(columns(report))}",
-            *(f"| {' | '.join(row)} |" for row in rows(report, mode)),
+            *(f"| {' | '.join(map(_in_one_line, row))} |" for row in rows(report, mode)),
             "",
         ]
     if figure:
         lines += [f"![Returns over the robot's time, and the gap closed]({figure})", ""]
     return "\n".join(lines)
+
+
+def _in_one_line(cell: tuple[str, str]) -> str:
+    return " ".join(cell).strip()
 
 
 # Figure -------------------------------------------------------------------------------------------
@@ -248,7 +272,11 @@ def _draw_returns(axis: Any, report: Report, mode: str) -> None:
 def _draw_gaps(axis: Any, report: Report) -> None:
     for offset, (mode, color) in enumerate(zip(MODES, ("tab:blue", "tab:cyan"), strict=True)):
         gaps = [gap.estimate for gap in report.gaps[mode]]
-        finite = [(k + 1, gap) for k, gap in enumerate(gaps) if np.isfinite([*gap]).all()]
+        finite = [
+            (k, gap)
+            for k, gap in enumerate(gaps, start=1)
+            if has_gap(report, mode, k) and np.isfinite([*gap]).all()
+        ]
         if not finite:
             continue
         updates, estimates = zip(*finite, strict=True)
@@ -260,7 +288,7 @@ def _draw_gaps(axis: Any, report: Report) -> None:
         values = [e.value for e in estimates]
         axis.bar(places, values, 0.28, yerr=errors, color=color, capsize=3, label=mode)
     axis.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
-    axis.set(xlabel="updates", ylabel="gap closed", ylim=(-0.2, 1.3))
+    axis.set(xlabel="updates", ylabel="gap closed", ylim=(-0.2, 1.4))
     axis.set_xticks(range(1, report.protocol.num_updates + 1))
     axis.set_title("0: worth nothing, 1: as good as the oracle")
-    axis.legend(frameon=False, loc="lower right")
+    axis.legend(framealpha=0.8, edgecolor="none", loc="upper left", ncols=2)

@@ -1,0 +1,70 @@
+"""`metamotor export`: adapt a checkpoint to one task and write the policy to one ONNX file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from metamotor import deploy
+from metamotor.meta.learner import MetaLearner
+from metamotor.scripts.adapt import Adaptation, adapted_model
+from metamotor.scripts.checkpoints import load_adaptable
+from metamotor.scripts.options import TaskChoice, parse, writable
+from metamotor.scripts.runs import checkpoint_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Adapt a checkpoint to one task and write the policy to one ONNX file, which `metamotor run` runs.
+
+    Only metamotor's own checkpoints are taken. Loading a Stable-Baselines3 model (*.zip) unpickles it, which can run
+    code that its author put there; if you trust it, write in Python: deploy.export(PPO.load("a.zip"), "policy.onnx").
+    """
+
+    checkpoint: Positional[Path]
+    """A checkpoint (*.safetensors), or a run folder, which stands for its best one."""
+    task: TaskChoice = field(default_factory=TaskChoice)
+    adaptation: Adaptation = field(default_factory=Adaptation)
+    out: Path = Path("policy.onnx")
+    """Where the policy goes."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the subcommand."""
+    options: Export = parse(Export, argv, "export")
+    out = writable(options.out, ".onnx")
+    if options.checkpoint.suffix == ".zip":
+        raise ValueError(
+            f"export takes a checkpoint of metamotor, got {options.checkpoint}: loading a "
+            "Stable-Baselines3 model unpickles it, which can run code that its author put there; if "
+            'you trust it, write deploy.export(PPO.load("adapted.zip"), "policy.onnx") in Python'
+        )
+    path = checkpoint_in(options.checkpoint)
+    learner = load_adaptable(path)
+    task = options.task.of(learner.family)
+    model = adapted_model(learner, task, options.adaptation)
+    export_model(learner, model, path, options.adaptation, out)
+    parity = deploy.runtime.Policy(out).metadata["parity"]
+    print(f"{learner.family.name}, {task}")
+    print(
+        f"Wrote {out}: at most {parity['max_error']:.1e} of the action's range away from the model "
+        f"on {parity['observations']} observations"
+    )
+
+
+def export_model(
+    learner: MetaLearner, model: Any, checkpoint: Path, adaptation: Adaptation, out: Path
+) -> Path:
+    """Write an adapted model with where it comes from; return where."""
+    origin = {
+        "horizon": learner.family.horizon,
+        "adaptation": dataclasses.asdict(adaptation),
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    }
+    return deploy.export(model, out, metadata=origin)

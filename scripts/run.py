@@ -1,0 +1,97 @@
+"""`metamotor run`: an ONNX policy in a closed loop with the simulated robot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tyro.conf import Positional
+
+from metamotor.deploy.runtime import Policy
+from metamotor.envs import TaskFamily
+from metamotor.scripts.episodes import watch, write_gif
+from metamotor.scripts.options import TaskChoice, make_family, parse, writable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Run a policy file in a closed loop with the simulated robot; print returns and the policy's latency.
+
+    Family, horizon and task are those that the file names, unless others are given.
+    """
+
+    policy: Positional[Path]
+    """The ONNX file."""
+    family: str | None = None
+    """Id of the task family."""
+    horizon: int | None = None
+    """Steps of an episode."""
+    task: TaskChoice = field(default_factory=TaskChoice)
+    episodes: int = 3
+    """Episodes."""
+    seed: int = 0
+    """Of the first episode; the next ones count on from it."""
+    gif: Path | None = None
+    """Where to write a film."""
+    gui: bool = False
+    """Open a window and run at the robot's speed."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the subcommand."""
+    options: Run = parse(Run, argv, "run")
+    if options.episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {options.episodes}")
+    gif = None if options.gif is None else writable(options.gif, ".gif")
+    policy = Policy(options.policy)
+    family = family_of(policy, options)
+    task = task_of(policy, family, options.task)
+    mode = "human" if options.gui else "rgb_array" if gif else None
+    env = family.make_env(render_mode=mode)
+    seeds = [options.seed + index for index in range(options.episodes)]
+    print(f"{family.name}, {task}")
+    watched = watch(
+        env, policy, task=task, seeds=seeds, frames=gif is not None, real_time=options.gui
+    )
+    env.close()
+    returns = np.array(watched.returns)
+    print(f"returns: {', '.join(f'{value:.2f}' for value in returns)} (mean {returns.mean():.2f})")
+    p50, p99 = np.percentile(watched.microseconds, [50, 99])
+    print(f"policy: p50 {p50:.1f} µs, p99 {p99:.1f} µs over {len(watched.microseconds)} calls")
+    if gif is not None:
+        print(f"Wrote {write_gif(gif, watched.frames)}")
+
+
+def family_of(policy: Policy, options: Run) -> TaskFamily:
+    """Return the family to run in, checked to fit the policy.
+
+    Raises:
+        ValueError: if none is named, or its spaces do not match the policy's.
+    """
+    named = policy.metadata.get("family")
+    name = options.family or named
+    if not name:
+        raise ValueError(f"{policy.path} does not say which family it is for; give --family")
+    horizon = options.horizon or (policy.metadata.get("horizon") if name == named else None)
+    family = make_family(str(name), horizon=horizon)
+    sizes = (policy.observation_size, policy.action_size)
+    expected = (len(family.signals), len(family.action_signals))
+    if sizes != expected:
+        raise ValueError(
+            f"{policy.path} takes {sizes[0]} observations and gives {sizes[1]} actions, but "
+            f"{family.name} has {expected[0]} and {expected[1]}; it was exported for {named}"
+        )
+    return family
+
+
+def task_of(policy: Policy, family: TaskFamily, choice: TaskChoice) -> Any:
+    """Return the task that is asked for, else the one in the file, else one that is drawn."""
+    stored = policy.metadata.get("task")
+    asked = choice != TaskChoice()
+    if asked or stored is None or policy.metadata.get("family") != family.name:
+        return choice.of(family)
+    return family.task_type.from_json(json.dumps(stored))
