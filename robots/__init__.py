@@ -6,8 +6,7 @@ from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.panda import Panda
 from metamotor.robots.robot import Robot, raw_periods_per_second
-from metamotor.robots.simulator import Joints, Simulator
-from metamotor.robots.state import Camera, Snapshot
+from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
 
 __all__ = [
     "Camera",

@@ -10,8 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.robots.robot import Robot
-from metamotor.robots.simulator import JointState, data_path
-from metamotor.robots.state import Camera
+from metamotor.robots.simulator import Camera, JointState, data_path
 
 
 class CartPole(Robot):
@@ -35,8 +34,8 @@ class CartPole(Robot):
         self.body = self.simulator.load_urdf(data_path(self.MODEL), fixed_base=True)
         self.joints = self.simulator.joints(self.body, self.JOINTS)
         self.joints.use_forces()
-        self._cart, self._pole = self.joints.indices
-        for link in self.joints.indices:
+        self._cart, self._pole = self.joints.links
+        for link in self.joints.links:
             self.simulator.set_dynamics(
                 self.body, link, linearDamping=0.0, angularDamping=0.0, jointDamping=0.0
             )

@@ -9,8 +9,7 @@ import numpy as np
 
 from metamotor.robots.half_cheetah_model import LINKS, urdf
 from metamotor.robots.robot import Robot
-from metamotor.robots.simulator import data_path
-from metamotor.robots.state import Camera
+from metamotor.robots.simulator import Camera, data_path
 
 
 class HalfCheetah(Robot):
@@ -55,7 +54,7 @@ class HalfCheetah(Robot):
             gains=[self.GAIN] * len(self.JOINTS), max_forces=self.MAX_TORQUE
         )
         self.joints = simulator.joints(self.body, (*self.ROOT, *self.JOINTS))
-        for link in self.joints.indices:
+        for link in self.joints.links:
             simulator.set_dynamics(
                 self.body,
                 link,

@@ -15,8 +15,7 @@ import numpy as np
 
 from metamotor.robots.panda_kinematics import Column, hand_position_and_jacobian, joint_step
 from metamotor.robots.robot import Robot
-from metamotor.robots.simulator import data_path
-from metamotor.robots.state import Camera
+from metamotor.robots.simulator import Camera, data_path
 
 
 class Panda(Robot):

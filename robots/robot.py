@@ -10,8 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from metamotor.robots.simulator import Simulator
-from metamotor.robots.state import Camera
+from metamotor.robots.simulator import Camera, Simulator
 
 
 class Robot(ABC):

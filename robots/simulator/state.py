@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -25,17 +26,23 @@ class Camera:
     """Vertical field of view [deg]."""
 
 
+class BaseState(NamedTuple):
+    """Where the base of a body is and how it moves."""
+
+    position: Vector
+    """[m]."""
+    orientation: Quaternion
+    linear_velocity: Vector
+    """[m/s]."""
+    angular_velocity: Vector
+    """[rad/s]."""
+
+
 @dataclass(frozen=True)
 class BodyState:
     """Where a body is and how it moves."""
 
-    base_position: Vector
-    """[m]."""
-    base_orientation: Quaternion
-    linear_velocity: Vector
-    """Of the base [m/s]."""
-    angular_velocity: Vector
-    """Of the base [rad/s]."""
+    base: BaseState
     joint_positions: tuple[float, ...]
     """[rad] or [m]."""
     joint_velocities: tuple[float, ...]

@@ -1,40 +1,27 @@
-"""The physics engine behind one typed object; the only module that calls PyBullet.
-
-A `Simulator` is one physics client. It loads models once and from then on only sets states, because a reload costs
-milliseconds and a state a few microseconds. Everything it does is deterministic to the last bit, in whatever process
-and after whatever went before: PyBullet is asked for a fixed order of contact pairs, and `forget_contacts` clears what
-the engine would otherwise carry from one episode to the next.
-
-Units are SI throughout: metres, radians, seconds, kilograms, newtons and newton metres.
-"""
+"""The simulator: one physics client."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 import pybullet
 import pybullet_data
 from numpy.typing import NDArray
 
-from metamotor.robots.state import BodyState, Camera, Snapshot
+from metamotor.robots.simulator.bodies import Body, resting_at
+from metamotor.robots.simulator.joints import Joints, closed
+from metamotor.robots.simulator.quiet import silent_library
+from metamotor.robots.simulator.state import Camera, Snapshot
 
 GRAVITY = 9.81
 """Standard gravity, downwards along z [m/s²]."""
-JointState = tuple[float, float, tuple[float, ...], float]
-"""Position, velocity, reaction forces (zeros unless a sensor is on) and motor torque of a joint."""
-_UPRIGHT = (0.0, 0.0, 0.0, 1.0)
-_STILL = (0.0, 0.0, 0.0)
 _FAR_APART = 1000.0
 """Distance between bodies while contacts are forgotten [m]; only has to exceed their sizes."""
 
@@ -49,79 +36,6 @@ def data_path(name: str) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"pybullet_data has no file {name!r}")
     return str(path)
-
-
-class Joints:
-    """Some joints of one body, read and driven together: one call into the engine however many they are.
-
-    Made by `Simulator.joints`. `read()` returns one `JointState` a joint; it is an attribute that holds the engine's
-    own function, because it is called in every control step.
-    """
-
-    def __init__(self, client: int, body: int, names: Sequence[str] | None) -> None:
-        count = pybullet.getNumJoints(body, client)
-        info = [pybullet.getJointInfo(body, joint, client) for joint in range(count)]
-        movable = {entry[1].decode(): entry for entry in info if entry[2] != pybullet.JOINT_FIXED}
-        self.names = tuple(movable if names is None else names)
-        missing = [name for name in self.names if name not in movable]
-        if missing:
-            raise ValueError(f"body {body} has no movable joints {missing}; it has {[*movable]}")
-        chosen = [movable[name] for name in self.names]
-        self.indices: tuple[int, ...] = tuple(entry[0] for entry in chosen)
-        self.lower: tuple[float, ...] = tuple(entry[8] for entry in chosen)
-        """Lower limits of the model file [rad] or [m]."""
-        self.upper: tuple[float, ...] = tuple(entry[9] for entry in chosen)
-        """Upper limits of the model file [rad] or [m]."""
-        self.last_command: tuple[float, ...] | None = None
-        self._target = {"bodyUniqueId": body, "physicsClientId": client}
-        self.read: Callable[[], Sequence[JointState]] = partial(
-            pybullet.getJointStates, body, self.indices, client
-        )
-        self._reset: Callable[..., None] = partial(
-            pybullet.resetJointStatesMultiDof, body, self.indices, physicsClientId=client
-        )
-        self._motors: Callable[..., None] = partial(
-            pybullet.setJointMotorControlArray, jointIndices=self.indices, **self._target
-        )
-        self._command: Callable[..., None] = _undriven
-
-    def use_position_motors(self, *, gains: Sequence[float], max_forces: Sequence[float]) -> None:
-        """Let `command` set position targets, tracked by motors of limited strength.
-
-        Args:
-            gains: share of its position error that a motor sets out to remove in one physics step, in (0, 1].
-            max_forces: greatest torque [N·m] or force [N] of each motor.
-        """
-        self._command = partial(
-            self._motors,
-            controlMode=pybullet.POSITION_CONTROL,
-            forces=list(max_forces),
-            positionGains=list(gains),
-            velocityGains=[1.0] * len(self.indices),
-        )
-        self._argument = "targetPositions"
-
-    def use_forces(self) -> None:
-        """Let `command` set torques [N·m] or forces [N], which act in the next physics step only."""
-        # A joint starts with a motor that brakes it.
-        still = [0.0] * len(self.indices)
-        self._motors(controlMode=pybullet.VELOCITY_CONTROL, forces=still)
-        self._command = partial(self._motors, controlMode=pybullet.TORQUE_CONTROL)
-        self._argument = "forces"
-
-    def command(self, values: Sequence[float]) -> None:
-        """Set every joint's position target or force, as chosen by `use_position_motors` or `use_forces`."""
-        self.last_command = tuple(values)
-        self._command(**{self._argument: values})
-
-    def reset(self, positions: Sequence[float], velocities: Sequence[float] | None = None) -> None:
-        """Put every joint at a position [rad] or [m] with a velocity [rad/s] or [m/s], at rest by default."""
-        moving = [0.0] * len(self.indices) if velocities is None else velocities
-        self._reset([[value] for value in positions], targetVelocities=[[v] for v in moving])
-
-    def close(self) -> None:
-        """Make every further call fail."""
-        self.read = self._motors = self._reset = self._command = _closed
 
 
 class Simulator:
@@ -154,7 +68,7 @@ class Simulator:
             )
         self._release = weakref.finalize(self, pybullet.disconnect, self._client)
         self.time_step = time_step
-        self._bodies: list[_Body] = []
+        self._bodies: list[Body] = []
         self._groups: list[Joints] = []
         self._step: Callable[[], object] = partial(pybullet.stepSimulation, self._client)
         pybullet.setGravity(0.0, 0.0, -GRAVITY, self._client)
@@ -165,7 +79,7 @@ class Simulator:
             physicsClientId=self._client,
         )
         if direct_solver:
-            with _silent_library():
+            with silent_library():
                 pybullet.setPhysicsEngineParameter(
                     constraintSolverType=pybullet.CONSTRAINT_SOLVER_LCP_DANTZIG,
                     physicsClientId=self._client,
@@ -174,9 +88,8 @@ class Simulator:
     def close(self) -> None:
         """Free the client; closing twice does nothing."""
         self._release()
-        # PyBullet gives a closed client's number to the next one, which a stale object must not drive.
         self._client = -1
-        self._step = _closed
+        self._step = closed
         for group in self._groups:
             group.close()
 
@@ -213,11 +126,11 @@ class Simulator:
         flags = (pybullet.URDF_MERGE_FIXED_LINKS if merge_fixed_links else 0) | (
             pybullet.URDF_USE_INERTIA_FROM_FILE if own_inertia else 0
         )
-        with _silent_library():
+        with silent_library():
             body: int = pybullet.loadURDF(
                 path, useFixedBase=fixed_base, flags=flags, physicsClientId=self._client
             )
-        self._bodies.append(_Body(self._client, body, fixed=fixed_base))
+        self._bodies.append(Body(self._client, body, fixed=fixed_base))
         return body
 
     def load_urdf_text(self, text: str, **options: bool) -> int:
@@ -244,7 +157,9 @@ class Simulator:
 
     def move_marker(self, marker: int, position: Sequence[float]) -> None:
         """Put a marker at a position [m]."""
-        pybullet.resetBasePositionAndOrientation(marker, position, _UPRIGHT, self._client)
+        pybullet.resetBasePositionAndOrientation(
+            marker, position, (0.0, 0.0, 0.0, 1.0), self._client
+        )
 
     def joints(self, body: int, names: Sequence[str] | None = None) -> Joints:
         """Return a group of a body's movable joints in the order of `names`, or all in the model's own order.
@@ -303,12 +218,12 @@ class Simulator:
         They are what would make two episodes from the same state differ. The bodies are moved apart, the engine looks
         for collisions and finds none, and the bodies are put back.
         """
-        states = [body.base_state() for body in self._bodies]
+        states = [body.base() for body in self._bodies]
         for number, body in enumerate(self._bodies, start=1):
-            body.place((0.0, 0.0, _FAR_APART * number), _UPRIGHT)
+            body.place(resting_at(_FAR_APART * number))
         pybullet.performCollisionDetection(self._client)
         for body, state in zip(self._bodies, states, strict=True):
-            body.place(state[0], state[1], state[2], state[3])
+            body.place(state)
 
     def snapshot(self) -> Snapshot:
         """Return the state of all bodies and the last commands of all joints.
@@ -360,76 +275,3 @@ class Simulator:
         )
         pixels = np.asarray(image[2], dtype=np.uint8).reshape(height, width, 4)
         return np.ascontiguousarray(pixels[:, :, :3])
-
-
-class _Body:
-    """What the simulator remembers of a loaded body."""
-
-    def __init__(self, client: int, number: int, *, fixed: bool) -> None:
-        self._client, self._number = client, number
-        self._joints = Joints(client, number, None)
-        pose = pybullet.getBasePositionAndOrientation(number, client)
-        # A bolted base never moves; reading its pose back would only add rounding.
-        self._bolted = (*pose, _STILL, _STILL) if fixed else None
-
-    def base_state(self) -> Any:
-        """Return position, orientation, linear and angular velocity of the base."""
-        if self._bolted:
-            return self._bolted
-        pose = pybullet.getBasePositionAndOrientation(self._number, self._client)
-        return (*pose, *pybullet.getBaseVelocity(self._number, self._client))
-
-    def place(
-        self, position: Any, orientation: Any, linear: Any = _STILL, angular: Any = _STILL
-    ) -> None:
-        """Set the state of the base."""
-        pybullet.resetBasePositionAndOrientation(self._number, position, orientation, self._client)
-        if not self._bolted:
-            pybullet.resetBaseVelocity(self._number, linear, angular, self._client)
-
-    def state(self) -> BodyState:
-        states = self._joints.read() if self._joints.indices else ()
-        position, orientation, linear, angular = self.base_state()
-        return BodyState(
-            base_position=position,
-            base_orientation=orientation,
-            linear_velocity=linear,
-            angular_velocity=angular,
-            joint_positions=tuple(state[0] for state in states),
-            joint_velocities=tuple(state[1] for state in states),
-        )
-
-    def restore(self, state: BodyState) -> None:
-        self.place(
-            state.base_position,
-            state.base_orientation,
-            state.linear_velocity,
-            state.angular_velocity,
-        )
-        if self._joints.indices:
-            self._joints.reset(state.joint_positions, state.joint_velocities)
-
-
-def _undriven(**_: object) -> NoReturn:
-    raise RuntimeError("choose use_position_motors or use_forces before giving commands")
-
-
-def _closed(*_: object, **__: object) -> NoReturn:
-    raise RuntimeError("the simulator is closed")
-
-
-@contextmanager
-def _silent_library() -> Iterator[None]:
-    """Keep the engine's remarks about a model file off standard output, where a program's results go."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-    try:
-        yield
-    finally:
-        # The remarks may still sit in the C library's buffer.
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)

@@ -1,0 +1,26 @@
+"""The physics engine behind one typed object; the only code that calls PyBullet.
+
+A `Simulator` is one physics client. It loads models once and from then on only sets states, because a reload costs
+milliseconds and a state a few microseconds. Everything it does is deterministic to the last bit, in whatever process
+and after whatever went before: PyBullet is asked for a fixed order of contact pairs, and `Simulator.forget_contacts`
+clears what the engine would otherwise carry from one episode to the next.
+
+Units are SI throughout: metres, radians, seconds, kilograms, newtons and newton metres.
+"""
+
+from __future__ import annotations
+
+from metamotor.robots.simulator.client import GRAVITY, Simulator, data_path
+from metamotor.robots.simulator.joints import Joints, JointState
+from metamotor.robots.simulator.state import BodyState, Camera, Snapshot
+
+__all__ = [
+    "GRAVITY",
+    "BodyState",
+    "Camera",
+    "JointState",
+    "Joints",
+    "Simulator",
+    "Snapshot",
+    "data_path",
+]
