@@ -4,20 +4,71 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
 from tyro.conf import subcommand
 
-from metamotor.scripts.benchmarks import learning
+from metamotor import envs
+from metamotor.scripts.benchmarks import latency, learning, meta_gradient, sampling
+from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
+from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
+from metamotor.scripts.benchmarks.sampling import Sampling
 from metamotor.scripts.options import parse
 
-Benchmark = Annotated[Learning, subcommand("learning")]
+
+@dataclass(frozen=True, kw_only=True)
+class All:
+    """Measure sampling, latency and the meta-gradient, each with its defaults; minutes."""
+
+    learning: bool = False
+    """Study learning on every family too; hours."""
+    out: Path = Path("docs/results")
+    """Folder of the results."""
+
+
+Benchmark = (
+    Annotated[All, subcommand("all")]
+    | Annotated[Sampling, subcommand("sampling")]
+    | Annotated[Latency, subcommand("latency")]
+    | Annotated[MetaGradient, subcommand("meta-gradient")]
+    | Annotated[Learning, subcommand("learning")]
+)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the subcommand."""
-    options: Learning = parse(Learning, argv[1:], "bench learning")
-    command = shlex.join(["metamotor", "bench", *argv])
-    learning.run(options, command, Console())
+    """Run the subcommand; without one, measure all that takes minutes."""
+    words = list(argv) or ["all"]
+    options: Benchmark = parse(Benchmark, words, "bench")
+    console = Console()
+    for single in _singles(options):
+        _run(single, shlex.join(["metamotor", "bench", *words]), console)
+
+
+def _singles(options: Benchmark) -> list[Sampling | Latency | MetaGradient | Learning]:
+    if not isinstance(options, All):
+        return [options]
+    studies = [Learning(family=name, out=options.out) for name in envs.FAMILIES]
+    return [
+        Sampling(out=options.out),
+        Latency(out=options.out),
+        MetaGradient(out=options.out),
+        *(studies if options.learning else []),
+    ]
+
+
+def _run(
+    options: Sampling | Latency | MetaGradient | Learning, command: str, console: Console
+) -> None:
+    match options:
+        case Sampling():
+            sampling.run(options, command, console)
+        case Latency():
+            latency.run(options, command, console)
+        case MetaGradient():
+            meta_gradient.run(options, command, console)
+        case Learning():
+            learning.run(options, command, console)

@@ -207,7 +207,10 @@ def table(report: Report, mode: str) -> Table:
     body = rows(report, mode)
     for index, row in enumerate(body):
         # The interval goes below its number, so that no cell is broken in the middle.
-        cells = [f"{value}\n{interval}" if interval else value for value, interval in row]
+        cells = [
+            f"{value}\n{interval.replace(', ', ',')}" if interval else value
+            for value, interval in row
+        ]
         style = "bold" if row[0][0] in (label(report, "adapted"), "gap closed") else ""
         grid.add_row(*cells, style=style, end_section=index == len(METHODS) - 1)
     return grid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from metamotor import envs
 from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol
+from metamotor.scripts.benchmarks.results import described
 from metamotor.scripts.cells import Cell, train_cells
 from metamotor.scripts.checkpoints import load_arms
 from metamotor.scripts.evaluate import present
@@ -45,7 +47,7 @@ class Learning:
     out: Path = Path("docs/results")
     """Folder of the results: <family>.md, .json and .png."""
     train_options: str = ""
-    """Further options for every arm, as on `metamotor train`'s command line."""
+    """Further options for every arm, as `metamotor train` takes them: --train-options='--outer-lr 1e-3'."""
     protocol: Protocol = field(default_factory=Protocol)
 
 
@@ -94,8 +96,6 @@ def folder_of(options: Learning) -> Path:
 
 def cells_of(options: Learning) -> list[list[Cell]]:
     """Return the training runs: for each seed, one for every arm."""
-    import shlex
-
     extra: list[str] = shlex.split(options.train_options)
     if options.total_timesteps is not None:
         extra += ["--total-timesteps", str(options.total_timesteps)]
@@ -166,13 +166,12 @@ def document(
         steps, iterations = mean(cost["num_timesteps"]), mean(cost["iterations"])
         lines.append(f"| {arm} | {seconds} | {steps:,.0f} | {iterations:,.0f} | {best} |")
     scales = dataclasses.asdict(options.protocol)
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     lines += [
         "",
         "CPU seconds are those of the whole process from the first line of training to the last, validation included.",
         f"Training seeds {', '.join(map(str, report.seeds))}; protocol "
         f"{', '.join(f'{key} {value}' for key, value in scales.items())}.",
-        f"Measured on {where['cores']} cores of {where['processor']}; {versions}.",
+        described(where),
         "",
     ]
     return "\n".join(lines)
