@@ -38,10 +38,29 @@ def check_everything() -> None:
         env.close()
 
 
+def export_policy(path: Path) -> None:
+    """Write the policy file that `run_policy` runs."""
+    from stable_baselines3 import PPO
+
+    from metamotor import deploy, envs
+
+    deploy.export(PPO("MlpPolicy", envs.make("PointNavigation-v0").make_env()), path)
+
+
+def run_policy(path: Path) -> None:
+    """Run the exported policy as a robot does, where nothing of what training needs is installed."""
+    from metamotor import deploy
+
+    policy = deploy.runtime.Policy(path)
+    action = policy([0.0] * policy.observation_size)
+    assert action.shape == (policy.action_size,), action
+
+
 if __name__ == "__main__":
     kind, version = sys.argv[1:]
     check_installation(version, sys.stdin.read().split())
     if kind == "full":
         check_everything()
+        export_policy(Path("policy.onnx"))
     else:
-        importlib.import_module("metamotor.deploy.runtime")
+        run_policy(Path("policy.onnx"))
