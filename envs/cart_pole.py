@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metamotor.envs.core import (
     Array,
@@ -22,9 +21,9 @@ from metamotor.envs.core import (
     Parameter,
     Signal,
     Task,
-    TaskEnv,
     TaskFamily,
 )
+from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots import cart_pole
 
 MAX_ANGLE = 0.35
@@ -48,22 +47,12 @@ class CartPoleTask(Task):
     motor_sign: float
 
 
-class CartPoleEnv(TaskEnv):
-    """One cart-pole in a simulator of its own."""
-
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
+class CartPoleEnv(SimulatedEnv[cart_pole.CartPole]):
+    """One cart-pole; its pole is drawn 1 m long."""
 
     def __init__(self, family: CartPole, render_mode: str | None = None) -> None:
-        super().__init__(family, render_mode)
-        self.robot = cart_pole.CartPole()
-
-    def render(self) -> NDArray[np.uint8] | None:
-        """Return a frame (the pole is drawn 1 m long), or None without a render mode. Shape: (240, 320, 3)."""
-        return None if self.render_mode is None else self.robot.render()
-
-    def close(self) -> None:
-        """Free the simulator."""
-        self.robot.close()
+        super().__init__(family, cart_pole.CartPole, render_mode)
+        self._force = 0.0
 
     def _begin(self) -> Array:
         task = self.task

@@ -181,6 +181,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         self._elapsed += 1
         if not isfinite(observation.dot(observation)):
             step, self._elapsed = self._elapsed, -1
+            self._recover()
             raise FloatingPointError(
                 f"{self.family.name} blew up in step {step} of {self.task}: it observes {observation}"
             )
@@ -191,6 +192,9 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         if not self.family.reveal_task:
             return observation
         return np.concatenate([observation, self._revealed]).astype(np.float32)
+
+    def _recover(self) -> None:
+        """Make the next `_begin` possible after the simulation blew up."""
 
     @abstractmethod
     def _begin(self) -> Array:

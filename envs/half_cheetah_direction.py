@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from metamotor.envs.core import Array, Choice, Parameter, Signal, Task, TaskEnv, TaskFamily
+from metamotor.envs.core import Array, Choice, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.half_cheetah import HalfCheetah
 
 START_NOISE = 0.05
@@ -42,23 +42,12 @@ class HalfCheetahDirectionTask(Task):
     direction: float
 
 
-class HalfCheetahDirectionEnv(TaskEnv):
-    """One half-cheetah in a simulator of its own."""
-
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012
+class HalfCheetahDirectionEnv(SimulatedEnv[HalfCheetah]):
+    """One half-cheetah."""
 
     def __init__(self, family: HalfCheetahDirection, render_mode: str | None = None) -> None:
-        super().__init__(family, render_mode)
-        self.robot = HalfCheetah()
-        self._x = 0.0
-
-    def render(self) -> NDArray[np.uint8] | None:
-        """Return a frame, or None without a render mode. Shape: (240, 320, 3)."""
-        return None if self.render_mode is None else self.robot.render()
-
-    def close(self) -> None:
-        """Free the simulator."""
-        self.robot.close()
+        super().__init__(family, HalfCheetah, render_mode)
+        self._x = self._pace = 0.0
 
     def _begin(self) -> Array:
         noise = self.np_random.uniform(-START_NOISE, START_NOISE, size=_JOINTS)

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import dist
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskEnv, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.panda import Panda
 from metamotor.robots.panda_kinematics import hand_position_and_jacobian
 
@@ -31,6 +31,10 @@ POSITION_UNIT = 0.3
 """Unit of the observed hand position [m], about the size of the goal box."""
 VELOCITY_UNIT = 0.5
 """Unit of the observed hand velocity [m/s], about the speed at full action."""
+MARKER_RADIUS = 0.02
+"""Of the ball that shows the goal in frames [m]."""
+MARKER_COLOR = (0.9, 0.1, 0.1, 1.0)
+"""Red, green, blue and opacity."""
 
 _AXES = ("x", "y", "z")
 _HOME_POSITION = hand_position_and_jacobian(Panda.HOME)[0]
@@ -49,26 +53,18 @@ class PandaReachTask(Task):
     goal_z: float
 
 
-class PandaReachEnv(TaskEnv):
-    """One arm in a simulator of its own."""
-
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
+class PandaReachEnv(SimulatedEnv[Panda]):
+    """One arm; a red ball shows the goal where frames are drawn."""
 
     def __init__(self, family: PandaReach, render_mode: str | None = None) -> None:
-        super().__init__(family, render_mode)
-        self.robot = Panda()
         self._goal = (0.0, 0.0, 0.0)
+        super().__init__(family, Panda, render_mode)
+
+    def _build(self) -> None:
+        super()._build()
         self._marker: int | None = None
-        if render_mode is not None:
-            self._marker = self.robot.simulator.add_marker(0.02, (0.9, 0.1, 0.1, 1.0))
-
-    def render(self) -> NDArray[np.uint8] | None:
-        """Return a frame with the goal as a red ball, or None without a render mode. Shape: (240, 320, 3)."""
-        return None if self.render_mode is None else self.robot.render()
-
-    def close(self) -> None:
-        """Free the simulator."""
-        self.robot.close()
+        if self.render_mode is not None:
+            self._marker = self.robot.simulator.add_marker(MARKER_RADIUS, MARKER_COLOR)
 
     def _begin(self) -> Array:
         self._goal = (self.task.goal_x, self.task.goal_y, self.task.goal_z)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -84,6 +85,11 @@ class HalfCheetah(Robot):
                 for neutral, reach, target in zip(self.NEUTRAL, self.REACH, targets, strict=True)
             ]
         )
+
+    def camera(self) -> Camera:
+        """Return a camera beside the torso."""
+        _, y, z = self.CAMERA.target
+        return replace(self.CAMERA, target=(self.read()[0][0], y, z))
 
     def excite(self, generator: np.random.Generator) -> None:
         """Send the hinges to random targets."""

@@ -52,7 +52,7 @@ class Panda(Robot):
     SUBSTEPS = 4
     SOLVER_ITERATIONS = 50
     DIRECT_SOLVER = True
-    CAMERA = Camera(target=(0.35, 0.0, 0.35), distance=1.5, yaw=50.0, pitch=-25.0)
+    CAMERA = Camera(target=(0.3, 0.0, 0.38), distance=1.25, yaw=50.0, pitch=-20.0)
 
     def __init__(self, *, gui: bool = False) -> None:
         super().__init__(gui=gui)

@@ -29,7 +29,7 @@ class Robot(ABC):
     DIRECT_SOLVER: ClassVar[bool] = False
     """Whether constraints are solved exactly; see `Simulator`."""
     CAMERA: ClassVar[Camera]
-    """Where frames are taken from."""
+    """Where frames are taken from, unless the camera follows the robot."""
 
     def __init__(self, *, gui: bool = False) -> None:
         self.simulator = Simulator(
@@ -49,7 +49,11 @@ class Robot(ABC):
 
     def render(self, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
         """Return a frame from the robot's camera. Shape: (height, width, 3)."""
-        return self.simulator.render(width, height, self.CAMERA)
+        return self.simulator.render(width, height, self.camera())
+
+    def camera(self) -> Camera:
+        """Return where the next frame is taken from."""
+        return self.CAMERA
 
     def close(self) -> None:
         """Free the simulator."""

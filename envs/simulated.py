@@ -1,0 +1,50 @@
+"""What environments that simulate a robot have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamotor.envs.core import TaskEnv, TaskFamily
+from metamotor.robots import Robot
+
+RobotT = TypeVar("RobotT", bound=Robot)
+
+
+class SimulatedEnv(TaskEnv, Generic[RobotT]):
+    """An environment with one robot in a simulator of its own.
+
+    Args:
+        family: the family that it belongs to.
+        robot_type: what to simulate.
+        render_mode: "rgb_array" for `render` to return frames.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    robot: RobotT
+
+    def __init__(
+        self, family: TaskFamily, robot_type: type[RobotT], render_mode: str | None = None
+    ) -> None:
+        super().__init__(family, render_mode)
+        self.metadata = {**self.metadata, "render_fps": round(1 / family.dt)}
+        self._robot_type = robot_type
+        self._build()
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return a frame, or None without a render mode. Shape: (240, 320, 3)."""
+        return None if self.render_mode is None else self.robot.render()
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self.robot.close()
+
+    def _build(self) -> None:
+        self.robot = self._robot_type()
+
+    def _recover(self) -> None:
+        # The engine switches off for good a body that it once saw at NaN; only a new one moves again.
+        self.robot.close()
+        self._build()

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metamotor import envs
+from metamotor.envs.panda_reach import MAX_DISPLACEMENT, PandaReachTask
+from metamotor.robots import Panda
+from metamotor.robots.panda_kinematics import hand_position_and_jacobian
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[Any]:
+    env = envs.make("PandaReach-v0").make_env()
+    yield env
+    env.close()
+
+
+def distances(env: Any, task: PandaReachTask, gain: float = 1.0) -> list[float]:
+    """Distances to the goal [m] of a controller that knows it, step by step."""
+    env.reset(seed=0, options={"task": task})
+    found = []
+    for _ in range(env.family.horizon):
+        offset = task.as_array() - env.robot.hand_position
+        found.append(env.step(gain * offset / MAX_DISPLACEMENT)[1] / -5.0)
+    return found
+
+
+CORNERS = [
+    PandaReachTask(*corner)
+    for corner in itertools.product(
+        *(
+            (interval.out_of_range[0][0], interval.out_of_range[1][1])
+            for interval in envs.FAMILIES["PandaReach-v0"].parameters.values()
+            if isinstance(interval, envs.Interval)
+        )
+    )
+]
+
+
+@pytest.mark.parametrize("task", CORNERS, ids=str)
+def test_the_farthest_goals_are_in_reach(env: Any, task: PandaReachTask) -> None:
+    assert distances(env, task)[-1] < 1e-3
+
+
+def test_a_goal_30_cm_away_takes_15_to_20_steps(env: Any) -> None:
+    home = hand_position_and_jacobian(Panda.HOME)[0]
+    for axis in range(3):
+        for sign in (-1.0, 1.0):
+            goal = np.array(home)
+            goal[axis] += 0.3 * sign
+            found = distances(env, PandaReachTask(*goal.tolist()))
+            assert 13 <= int(np.argmax(np.array(found) < 0.03)) <= 20
+
+
+def test_knowing_the_goal_beats_idling(env: Any) -> None:
+    tasks = env.family.sample(10, split="test", seed=0)
+    known = np.mean([-5 * sum(distances(env, task)) for task in tasks])
+    idle = np.mean([-5 * sum(distances(env, task, gain=0.0)) for task in tasks])
+    assert known > -10
+    assert -80 < idle < -40
+
+
+def test_reward_is_five_times_the_distance(env: Any) -> None:
+    task = PandaReachTask(0.5, 0.1, 0.3)
+    env.reset(seed=1, options={"task": task})
+    reward = env.step(np.array([0.3, -0.2, 0.9]))[1]
+    hand = np.array(env.robot.hand_position)
+    assert reward == pytest.approx(-5 * np.linalg.norm(hand - task.as_array()))
+
+
+def test_observation_is_scaled_as_documented(env: Any) -> None:
+    env.reset(seed=1)
+    home = hand_position_and_jacobian(Panda.HOME)[0]
+    for _ in range(5):
+        observation = env.step(np.array([1.0, -0.5, 0.2]))[0]
+    np.testing.assert_allclose(observation[:3] * 0.3 + home, env.robot.hand_position, atol=1e-6)
+    np.testing.assert_allclose(observation[3:6] * 0.5, env.robot.hand_velocity, atol=1e-6)
+    lower, upper = np.array(Panda.LOWER), np.array(Panda.UPPER)
+    joints = lower + (observation[6:] + 1) / 2 * (upper - lower)
+    np.testing.assert_allclose(joints, env.robot.joint_positions, atol=1e-5)
+
+
+def test_starts_near_home(env: Any) -> None:
+    starts = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        starts.append(np.subtract(env.robot.joint_positions, Panda.HOME))
+    assert 0.01 < np.abs(starts).max() <= 0.02

@@ -1,0 +1,117 @@
+"""What the simulated families add: determinism whatever happened before, recovery, pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metamotor import envs
+
+SIMULATED = ["CartPole-v0", "HalfCheetahDirection-v0", "PandaReach-v0"]
+
+
+def fingerprint(env: Any, seed: int = 3) -> str:
+    """A hash of all bits of an episode: what is observed, what is earned, and the state of every joint."""
+    digest = hashlib.sha256()
+    task = env.family.sample(1, split="test", seed=seed)[0]
+    observation, _ = env.reset(seed=seed, options={"task": task})
+    generator = np.random.default_rng(seed)
+    ended = False
+    while not ended:
+        action = 0.5 * generator.standard_normal(env.action_space.shape)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        digest.update(observation.tobytes() + np.float64(reward).tobytes())
+        digest.update(repr(env.robot.joints.read()).encode())
+        ended = terminated or truncated
+    return digest.hexdigest()
+
+
+def fingerprint_of(name: str) -> str:
+    """The same, in whatever process calls it."""
+    return fingerprint(envs.make(name).make_env())
+
+
+def disturb(env: Any, seed: int) -> None:
+    """Do something else for a random while, and leave in the middle of it."""
+    generator = np.random.default_rng(seed)
+    env.reset(seed=seed, options={"task": env.family.sample(1, split="out_of_range", seed=seed)[0]})
+    for _ in range(int(generator.integers(1, env.family.horizon))):
+        if env.step(generator.uniform(-1, 1, env.action_space.shape))[2]:
+            env.reset()
+
+
+@pytest.fixture(params=SIMULATED)
+def env(request: pytest.FixtureRequest) -> Iterator[Any]:
+    env = envs.make(request.param).make_env()
+    yield env
+    env.close()
+
+
+class TestDeterminism:
+    def test_an_episode_does_not_depend_on_those_before(self, env: Any) -> None:
+        expected = fingerprint(env)
+        for seed in range(8):
+            disturb(env, seed)
+            assert fingerprint(env) == expected
+
+    def test_the_half_cheetah_is_in_contact_meanwhile(self) -> None:
+        env = envs.make("HalfCheetahDirection-v0").make_env()
+        fingerprint(env)
+        assert env.robot.simulator.contact_count(env.robot.body) > 0  # type: ignore[attr-defined]
+        env.close()
+
+    def test_drawing_changes_nothing(self, env: Any) -> None:
+        expected = fingerprint(env)
+        drawn = env.family.make_env(render_mode="rgb_array")
+        drawn.reset(seed=0)
+        drawn.render()
+        assert fingerprint(drawn) == expected
+        drawn.close()
+
+    def test_a_new_process_gives_the_same_bits(self) -> None:
+        with get_context("spawn").Pool(1) as pool:
+            elsewhere = pool.map(fingerprint_of, SIMULATED)
+        assert elsewhere == [fingerprint_of(name) for name in SIMULATED]
+
+
+class TestBlowingUp:
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_is_reported_and_leaves_no_trace(self, env: Any, value: float) -> None:
+        expected = fingerprint(env)
+        env.reset(seed=0)
+        env.robot.joints.reset([value] * len(env.robot.joints.names))
+        still = np.zeros(env.family.action_space.shape)
+        with pytest.raises(FloatingPointError, match=f"{env.family.name} blew up in step 1"):
+            env.step(still)
+        with pytest.raises(RuntimeError, match="reset"):
+            env.step(still)
+        assert fingerprint(env) == expected
+
+
+class TestRender:
+    def test_gives_frames_when_asked(self, env: Any) -> None:
+        env.reset(seed=0)
+        assert env.render() is None
+        drawn = env.family.make_env(render_mode="rgb_array")
+        drawn.reset(seed=0)
+        frame = drawn.render()
+        assert frame.shape == (240, 320, 3)
+        assert frame.dtype == np.uint8
+        drawn.close()
+
+    def test_shows_the_goal_of_a_reach_in_red(self) -> None:
+        env: Any = envs.make("PandaReach-v0").make_env(render_mode="rgb_array")
+        places = set()
+        for task in env.family.sample(3, seed=2):
+            env.reset(seed=0, options={"task": task})
+            frame = env.render().astype(int)
+            red = np.argwhere(frame[:, :, 0] - frame[:, :, 1] > 60)
+            assert len(red) > 5
+            places.add(tuple(red.mean(axis=0).round()))
+        assert len(places) == 3
+        env.close()
