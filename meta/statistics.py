@@ -71,7 +71,8 @@ def gap_closed(
     def gap(scores: Array) -> float:
         means = [_trimmed_mean(scores[..., i]) for i in range(scores.shape[-1])]
         best = max(means[2:])
-        return float((means[0] - best) / (means[1] - best))
+        with np.errstate(divide="ignore", invalid="ignore"):  # no gap in this resample
+            return float(np.divide(means[0] - best, means[1] - best))
 
     means = {name: _trimmed_mean(scores) for name, scores in others.items()}
     best_other = max(means, key=lambda name: means[name])
