@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,23 +20,45 @@ Options = TypeVar("Options")
 
 
 def parse(kind: Any, argv: Sequence[str], command: str, default: Options | None = None) -> Options:
-    """Return a subcommand's options; on `--help` or a mistake, exit as argparse does.
+    """Return a subcommand's options; on `--help`, exit.
 
     Args:
         kind: the dataclass of options.
         argv: the words behind the subcommand.
         command: the words up to here, for the help.
         default: where the values start from that are not given.
+
+    Raises:
+        ValueError: if the words are not understood.
     """
     extra: dict[str, Any] = {} if default is None else {"default": default}
-    options: Options = tyro.cli(
-        kind,
-        args=list(argv),
-        prog=f"metamotor {command}",
-        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
-        **extra,
-    )
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            options: Options = tyro.cli(
+                kind,
+                args=list(argv),
+                prog=f"metamotor {command}",
+                config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+                **extra,
+            )
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        raise ValueError(_without_frame(told.getvalue())) from None
     return options
+
+
+def _without_frame(text: str) -> str:
+    """Return what tyro says of a mistake in one line: it draws a frame, its title on top, rules between parts."""
+    parts: list[list[str]] = [[]]
+    for line in text.splitlines()[1:]:
+        words = line.strip("│╭╮╰╯─|+- \n")
+        if words:
+            parts[-1].append(words)
+        else:
+            parts.append([])
+    return ". ".join(" ".join(part).rstrip(".") for part in parts if part)
 
 
 def json_object(text: str | None, option: str) -> dict[str, Any]:

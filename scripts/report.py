@@ -6,7 +6,6 @@ Shapes: S training seeds, T test tasks, K + 1 points of adaptation.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,14 +131,9 @@ def _estimates(scores: Array) -> tuple[Estimate, ...]:
 
 def _gaps(scores: Mapping[str, Array]) -> tuple[GapClosed, ...]:
     gaps = []
-    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        # Where the oracle is no better than the others the quotient means nothing, and need not exist.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        for point in range(1, scores["adapted"].shape[-1]):
-            others = {name: scores[name][..., point] for name in OTHERS}
-            gaps.append(
-                gap_closed(scores["adapted"][..., point], others, scores["oracle"][..., point])
-            )
+    for point in range(1, scores["adapted"].shape[-1]):
+        others = {name: scores[name][..., point] for name in OTHERS}
+        gaps.append(gap_closed(scores["adapted"][..., point], others, scores["oracle"][..., point]))
     return tuple(gaps)
 
 
@@ -294,4 +288,5 @@ def _draw_gaps(axis: Any, report: Report) -> None:
     axis.set(xlabel="updates", ylabel="gap closed", ylim=(-0.2, 1.4))
     axis.set_xticks(range(1, report.protocol.num_updates + 1))
     axis.set_title("0: worth nothing, 1: as good as the oracle")
-    axis.legend(framealpha=0.8, edgecolor="none", loc="upper left", ncols=2)
+    if axis.containers:
+        axis.legend(framealpha=0.8, edgecolor="none", loc="upper left", ncols=2)

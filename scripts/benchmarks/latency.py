@@ -6,11 +6,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import cast
 
 import numpy as np
 import torch
 from rich.console import Console
 from stable_baselines3 import PPO
+from torch import nn
 
 from metamotor import deploy, envs
 from metamotor.scripts.benchmarks.results import write_results
@@ -69,7 +71,7 @@ def measure(name: str, options: Latency) -> dict[str, float]:
     family = envs.make(name)
     model = PPO("MlpPolicy", family.make_env(), seed=0, device="cpu", n_steps=64)
     with torch.no_grad():  # an untrained policy hardly acts, and an error would not show
-        model.policy.action_net.weight.mul_(WEIGHT_SCALE)
+        cast(nn.Linear, model.policy.action_net).weight.mul_(WEIGHT_SCALE)
     with tempfile.TemporaryDirectory() as folder:
         policy = deploy.runtime.Policy(deploy.export(model, Path(folder) / "policy.onnx"))
     latencies = [policy.benchmark(options.calls) for _ in range(options.rounds)]

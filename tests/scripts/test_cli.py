@@ -1,0 +1,377 @@
+"""The program as a user has it: what it writes, and what it says to a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from stable_baselines3 import PPO
+
+from metamotor import deploy, meta
+from metamotor.scripts.runs import read_json, read_progress
+from tests.scripts.conftest import TINY, Program
+
+
+def run(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "metamotor.scripts.cli", *argv],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# What it does -------------------------------------------------------------------------------------
+
+
+def test_help_starts_without_heavy_imports(tmp_path: Path) -> None:
+    code = (
+        "import sys; from metamotor.scripts.cli import main; main(['--help']);"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'pybullet', 'gymnasium')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    for command in ("train", "adapt", "evaluate", "export", "run", "demo", "bench"):
+        assert f"  {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("train", "--inner-lr"),
+        ("adapt", "--task-seed"),
+        ("evaluate", "--num-tasks"),
+        ("export", "--updates"),
+        ("run", "--gif"),
+        ("demo", "--quick"),
+        ("bench", "learning"),
+    ],
+)
+def test_each_command_has_help(metamotor: Program, command: str, option: str) -> None:
+    done = metamotor(command, "--help")
+    assert done.code == 0
+    assert option in done.out
+
+
+def test_the_help_of_train_shows_the_preset_of_the_family(metamotor: Program) -> None:
+    assert "(default: 2400000)" in metamotor("train", "PointNavigation-v0", "--help").out
+    assert "(default: 600000)" in metamotor("train", "PandaReach-v0", "--help").out
+
+
+def test_a_run_folder_holds_everything(arms: dict[str, Path]) -> None:
+    folder = arms["adapted"]
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {
+        "config.json",
+        "summary.json",
+        "progress.csv",
+        "checkpoints/best.safetensors",
+        "checkpoints/last.safetensors",
+        "figures/learning_curve.png",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    config = read_json(folder / "config.json")
+    assert config["config"]["meta_batch_size"] == 2
+    assert config["config"]["clip_range"] == 0.3, "defaults belong into the file too"
+    assert config["family"] == {
+        "name": "PointNavigation-v0",
+        "config": {"horizon": 20, "reveal_task": False},
+    }
+    assert config["command"].startswith("metamotor train PointNavigation-v0")
+    assert {"torch", "metamotor", "python"} <= set(config["machine"]["versions"])
+    summary = read_json(folder / "summary.json")
+    assert summary["status"] == "finished"
+    assert summary["num_timesteps"] >= 400
+    assert summary["cpu_seconds"] > 0
+    lines = read_progress(folder)
+    assert any("rollout/post_1" in line for line in lines)
+    assert any("eval/post_1" in line for line in lines)
+
+
+def test_arms_differ_as_they_should(arms: dict[str, Path]) -> None:
+    configs = {arm: read_json(path / "config.json") for arm, path in arms.items()}
+    steps = {arm: config["config"].pop("inner_steps") for arm, config in configs.items()}
+    assert steps == {"adapted": 1, "robust": 0, "oracle": 0}
+    revealed = {arm: config["family"]["config"]["reveal_task"] for arm, config in configs.items()}
+    assert revealed == {"adapted": False, "robust": False, "oracle": True}
+    assert configs["adapted"]["config"] == configs["robust"]["config"]
+
+
+def test_a_run_without_a_folder_gets_a_new_one_each_time(
+    metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert metamotor("train", *TINY, "--total-timesteps", "10").code == 0
+    folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert len(folders) == 2
+    assert all(name.startswith("PointNavigation-v0-maml-0-") for name in folders)
+
+
+def test_adapt_saves_a_model_that_sb3_loads(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "adapted.zip"
+    done = metamotor("adapt", arms["adapted"], "--episodes", "3", "--task-seed", "7", "--out", out)
+    assert done.code == 0, done.err
+    assert "stochastic" in done.out
+    assert "deterministic" in done.out
+    assert PPO.load(out, device="cpu").observation_space.shape == (2,)
+
+
+def test_export_and_run(metamotor: Program, arms: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "policy.onnx"
+    task = '{"goal_x": 0.1, "goal_y": 0.3}'
+    checkpoint = arms["adapted"] / "checkpoints" / "last.safetensors"
+    done = metamotor("export", checkpoint, "--task", task, "--episodes", "3", "--out", out)
+    assert done.code == 0, done.err
+    metadata = deploy.runtime.Policy(out).metadata
+    assert metadata["task"] == json.loads(task)
+    assert metadata["horizon"] == 20
+    assert len(metadata["checkpoint_sha256"]) == 64
+    done = metamotor("run", out, "--episodes", "2")
+    assert done.code == 0, done.err
+    assert "goal_x=0.1, goal_y=0.3" in done.out
+    assert "over 40 calls" in done.out
+    assert metamotor("run", out, "--task-seed", "1").out.count("goal_x=0.1,") == 0
+
+
+def test_evaluate_writes_table_figure_and_numbers(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "evaluation"
+    checkpoints = [word for arm, path in arms.items() for word in (f"--{arm}", str(path))]
+    protocol = ("--num-tasks", "3", "--num-updates", "1", "--validation-tasks", "1")
+    episodes = ("--support-episodes", "2", "--query-episodes", "1")
+    done = metamotor("evaluate", *checkpoints, *protocol, *episodes, "--out", out)
+    assert done.code == 0, done.err
+    for row in ("idle", "robust", "fine-tuned", "scratch", "MAML, adapted", "oracle", "gap closed"):
+        assert row in done.out
+    names = {path.name for path in out.iterdir()}
+    assert names == {"evaluation-0.json", "report.json", "report.md", "returns.png"}
+    assert read_json(out / "report.json")["protocol"]["num_tasks"] == 3
+
+
+def test_tracking_stays_inside_the_run_folder(
+    metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, "")  # so that what the program sets is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tmp_path / "run"
+    done = run("train", *TINY, "--track", "--out", str(folder), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    assert list((folder / "wandb-data").rglob("*")), "artifacts are staged in the run folder"
+
+
+# What it says to a mistake ------------------------------------------------------------------------
+
+MISTAKES = {
+    "no command": ((), None),
+    "unknown command": (("fly",), "unknown command 'fly'"),
+    "unknown family": (("train", "Nowhere-v0"), "unknown task family 'Nowhere-v0'; there are"),
+    "unknown learner": (("train", *TINY, "--learner", "SNAIL"), "unknown learner 'SNAIL'"),
+    "unknown algorithm": (("train", *TINY, "--algorithm", "XYZ"), "unknown algorithm 'XYZ'"),
+    "off-policy algorithm": (("train", *TINY, "--algorithm", "SAC"), "on-policy"),
+    "unknown policy": (("train", *TINY, "--policy", "Nothing"), "Nothing"),
+    "unknown argument": (
+        ("train", *TINY, "--base-kwargs", '{"foo": 1}'),
+        "unexpected keyword argument 'foo'",
+    ),
+    "no JSON": (("train", *TINY, "--base-kwargs", "foo"), "expects a JSON object, got 'foo'"),
+    "no steps": (("train", *TINY, "--total-timesteps", "0"), "total_timesteps must be at least 1"),
+    "no horizon": (("train", *TINY, "--horizon", "0"), "horizon must be a whole number"),
+    "no tasks": (("train", *TINY, "--meta-batch-size", "0"), "meta_batch_size must be at least 1"),
+    "no validation": (("train", *TINY, "--validation-tasks", "0"), "validation_tasks must be"),
+    "negative workers": (("train", *TINY, "--num-workers", "-1"), "num_workers must not be"),
+    "no number": (
+        ("train", *TINY, "--seed", "one"),
+        "Error parsing --seed: invalid literal for int() with base 10: 'one'",
+    ),
+    "unknown option": (
+        ("train", *TINY, "--no-such-option"),
+        "Unrecognized options: --no-such-option",
+    ),
+    "no family": (("train",), "Id of the task family"),
+    "no checkpoint": (("adapt", "nowhere"), "there is no checkpoint at nowhere"),
+    "no policy file": (("run", "nowhere.onnx"), "there is no policy file nowhere.onnx"),
+    "SB3's file": (("export", "model.zip"), "unpickles"),
+    "no episodes to run": (("run", "x.onnx", "--episodes", "0"), "episodes must be at least 1"),
+    "no seeds": (("bench", "learning", "--seeds"), "seeds must be at least one"),
+    "no benchmark": (("bench", "nothing"), "Available subcommands: all, sampling"),
+}
+
+
+@pytest.mark.parametrize(("argv", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gives_one_message_and_code_2(
+    metamotor: Program,
+    argv: tuple[str, ...],
+    message: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = metamotor(*argv)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    if message is not None:
+        assert done.err.startswith("metamotor: error: ")
+        assert message in done.err
+        assert done.err.count("metamotor: error") == 1
+    assert not (tmp_path / "runs").exists(), "a mistake leaves no run folder behind"
+
+
+def test_a_run_folder_is_never_overwritten(metamotor: Program, arms: dict[str, Path]) -> None:
+    before = {path: path.read_bytes() for path in arms["adapted"].rglob("*") if path.is_file()}
+    done = metamotor("train", *TINY, "--out", arms["adapted"])
+    assert done.code == 2
+    assert "never overwritten" in done.err
+    after = {path: path.read_bytes() for path in arms["adapted"].rglob("*") if path.is_file()}
+    assert before == after
+
+
+def test_a_damaged_checkpoint_is_told(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    whole = (arms["adapted"] / "checkpoints" / "best.safetensors").read_bytes()
+    truncated = tmp_path / "truncated.safetensors"
+    for length in (0, 4, 100, len(whole) // 2, len(whole) - 1):
+        truncated.write_bytes(whole[:length])
+        done = metamotor("adapt", truncated)
+        assert done.code == 2
+        assert "not a whole metamotor checkpoint" in done.err
+
+
+def test_a_file_of_another_kind_is_told(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("hello")
+    assert "expected a checkpoint" in metamotor("adapt", other).err
+    assert metamotor("run", other).code == 2
+    checkpoint = arms["adapted"] / "checkpoints" / "best.safetensors"
+    assert metamotor("run", checkpoint).code == 2
+    assert "checkpoints/best" in metamotor("adapt", tmp_path).err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--episodes", "0"), "at least 1 episode"),
+        (("--updates", "-1"), "no negative number of updates"),
+        (("--measured-episodes", "0"), "measured_episodes must be at least 1"),
+        (("--task", "{}"), "goal_x"),
+        (("--task", '{"goal_x": NaN, "goal_y": 0.0}'), "finite"),
+        (("--out", "model.onnx"), "ends in .zip"),
+        (("--out", "nowhere/model.zip"), "no folder nowhere"),
+    ],
+)
+def test_adapt_refuses(
+    metamotor: Program, arms: dict[str, Path], options: tuple[str, ...], message: str
+) -> None:
+    done = metamotor("adapt", arms["adapted"], *options)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_arms_in_the_wrong_place_are_told(metamotor: Program, arms: dict[str, Path]) -> None:
+    adapted, robust, oracle = arms.values()
+    wrong = metamotor("evaluate", "--adapted", robust, "--robust", adapted, "--oracle", oracle)
+    assert wrong.code == 2
+    assert f"but {robust} holds a policy that is not told its task" in wrong.err
+    uneven = metamotor(
+        "evaluate", "--adapted", adapted, adapted, "--robust", robust, "--oracle", oracle
+    )
+    assert "got 2 --adapted, 1 --robust, 1 --oracle" in uneven.err
+    assert "nothing to adapt to" in metamotor("adapt", oracle).err
+
+
+def test_a_policy_for_another_robot_is_told(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "policy.onnx"
+    assert metamotor("export", arms["adapted"], "--episodes", "2", "--out", out).code == 0
+    done = metamotor("run", out, "--family", "CartPole-v0")
+    assert done.code == 2
+    assert "takes 2 observations and gives 2 actions, but CartPole-v0 has 4 and 1" in done.err
+
+
+def test_what_is_not_finite_stops_the_training(
+    metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metamotor.envs.point_navigation import PointBatchEnv
+
+    step = PointBatchEnv.step
+
+    def broken(self: PointBatchEnv, actions: object) -> object:
+        observations, rewards, terminated = step(self, actions)  # type: ignore[arg-type]
+        return observations, rewards * float("nan"), terminated
+
+    monkeypatch.setattr(PointBatchEnv, "step", broken)
+    done = metamotor("train", *TINY, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "not finite" in done.err
+    assert read_json(tmp_path / "run" / "summary.json")["status"] == "failed"
+
+
+def test_debug_shows_the_traceback(metamotor: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Traceback" in metamotor("train", "Nowhere-v0", "--debug").err
+    monkeypatch.setenv("METAMOTOR_DEBUG", "1")
+    done = metamotor("train", "Nowhere-v0")
+    assert "Traceback" in done.err
+    assert done.code == 2
+
+
+def test_a_bug_is_told_as_one(metamotor: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("metamotor.scripts.train.train", broken)
+    monkeypatch.setattr("metamotor.scripts.train.parse_train", broken)
+    done = metamotor("train", *TINY)
+    assert done.code == 1
+    assert "KeyError" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_ctrl_c_saves_what_was_trained(tmp_path: Path, workers: str) -> None:
+    folder = tmp_path / "run"
+    options = ("--total-timesteps", "100000000", "--num-workers", workers, "--out", str(folder))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "metamotor.scripts.cli", "train", *TINY, *options],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 60
+    while len(read_progress(folder)) < 6 and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    summary = read_json(folder / "summary.json")
+    assert summary["status"] == "interrupted"
+    learner = meta.MAML.load(folder / "checkpoints" / "last")
+    assert learner.iteration == summary["iterations"] > 1
+    assert learner.num_timesteps == summary["num_timesteps"]
+
+
+def test_the_installed_program_runs(tmp_path: Path) -> None:
+    program = shutil.which("metamotor", path=str(Path(sys.executable).parent))
+    assert program is not None
+    done = subprocess.run([program, "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("metamotor ")

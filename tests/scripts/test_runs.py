@@ -1,0 +1,112 @@
+"""Run folders, cells and benchmarks."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from metamotor.scripts.cells import Cell, is_finished, train_cells
+from metamotor.scripts.runs import checkpoint_in, new_folder, read_json, read_progress
+from tests.scripts.conftest import TINY, Program
+
+QUIET = Console(quiet=True)
+
+
+def test_a_folder_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = {new_folder(None, "run") for _ in range(3)}
+    assert len(folders) == 3
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        new_folder(folders.pop(), "run")
+
+
+def test_a_line_that_is_being_written_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "progress.csv").write_text("a,b,c\n1,2.5,\n3,")
+    assert read_progress(tmp_path) == [{"a": 1.0, "b": 2.5}, {"a": 3.0}]
+    assert read_progress(tmp_path / "nowhere") == []
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(arms: dict[str, Path]) -> None:
+    best = arms["robust"] / "checkpoints" / "best.safetensors"
+    assert checkpoint_in(arms["robust"]) == best
+    assert checkpoint_in(best.with_suffix("")) == best
+
+
+def test_cells_are_trained_once(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell", TINY)
+    train_cells([cell], jobs=2, console=QUIET)
+    assert is_finished(cell)
+    before = (cell.folder / "summary.json").stat().st_mtime
+    train_cells([cell], jobs=2, console=QUIET)
+    assert (cell.folder / "summary.json").stat().st_mtime == before
+    with pytest.raises(ValueError, match="was trained with another config"):
+        is_finished(Cell(cell.folder, (*TINY, "--outer-lr", "0.01")))
+
+
+def test_a_cell_that_was_stopped_is_kept_and_trained_anew(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell", TINY)
+    cell.folder.mkdir()
+    (cell.folder / "config.json").write_text("{}")
+    train_cells([cell], jobs=1, console=QUIET)
+    assert is_finished(cell)
+    assert (tmp_path / "cell.stopped-1" / "config.json").read_text() == "{}"
+
+
+def test_a_cell_that_fails_says_why(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell", (*TINY, "--base-kwargs", '{"foo": 1}'))
+    with pytest.raises(ChildProcessError, match="unexpected keyword argument 'foo'"):
+        train_cells([cell], jobs=1, console=QUIET)
+    with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+        train_cells([cell], jobs=0, console=QUIET)
+
+
+@pytest.mark.slow
+def test_a_study_of_learning_goes_on_where_it_was(metamotor: Program, tmp_path: Path) -> None:
+    words = ["bench", "learning", "--family", TINY[0], f"--train-options={shlex.join(TINY[1:])}"]
+    words += ["--horizon", "20", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    words += ["--num-tasks", "2", "--num-updates", "1", "--support-episodes", "2"]
+    words += ["--query-episodes", "1", "--validation-tasks", "1", "--jobs", "2"]
+    assert metamotor(*words, "--seeds", "0").code == 0
+    before = (tmp_path / "runs" / "PointNavigation-v0-20" / "evaluation-0.json").read_bytes()
+    done = metamotor(*words, "--seeds", "0", "1")
+    assert done.code == 0, done.err
+    assert (
+        before == (tmp_path / "runs" / "PointNavigation-v0-20" / "evaluation-0.json").read_bytes()
+    )
+    results = read_json(tmp_path / "out" / "PointNavigation-v0.json")
+    assert results["training_seeds"] == [0, 1]
+    assert all(len(arm["cpu_seconds"]) == 2 for arm in results["training"].values())
+    assert (tmp_path / "out" / "PointNavigation-v0.png").is_file()
+    assert "metamotor bench learning" in (tmp_path / "out" / "PointNavigation-v0.md").read_text()
+
+
+@pytest.mark.slow
+def test_speed_is_measured(metamotor: Program, tmp_path: Path) -> None:
+    common = ("--rounds", "1", "--out", str(tmp_path))
+    sampling = ("--families", "CartPole-v0", "--seconds", "0.05", "--workers", "1")
+    assert metamotor("bench", "sampling", *sampling, *common).code == 0
+    rates = read_json(tmp_path / "sampling.json")["steps_per_second"]["CartPole-v0"]
+    assert rates["engine"][0] > rates["local"][0] > 0
+    latency = ("--families", "CartPole-v0", "--calls", "100")
+    assert metamotor("bench", "latency", *latency, *common).code == 0
+    assert read_json(tmp_path / "latency.json")["families"]["CartPole-v0"]["max_error"] < 1e-6
+    done = metamotor("bench", "meta-gradient", "--iterations", "1", "--out", str(tmp_path))
+    assert done.code == 0
+    assert "PointNavigation-v0" in (tmp_path / "meta-gradient.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_demo_runs_to_its_end(metamotor: Program, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    done = metamotor("demo", "--quick", "--out", folder)
+    assert done.code == 0, done.err
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        *("adapted", "robust", "oracle", "evaluation.json", "report.md", "returns.png"),
+        *("before_and_after.gif", "before_and_after.png", "panda_reach.onnx"),
+    } <= names
+    assert "gap closed" in done.out
+    assert metamotor("run", folder / "panda_reach.onnx", "--episodes", "1").code == 0
