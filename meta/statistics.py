@@ -71,12 +71,12 @@ def gap_closed(
     def gap(scores: Array) -> float:
         means = [_trimmed_mean(scores[..., i]) for i in range(scores.shape[-1])]
         best = max(means[2:])
-        with np.errstate(divide="ignore", invalid="ignore"):  # no gap in this resample
-            return float(np.divide(means[0] - best, means[1] - best))
+        return float(np.divide(means[0] - best, means[1] - best))
 
     means = {name: _trimmed_mean(scores) for name, scores in others.items()}
     best_other = max(means, key=lambda name: means[name])
-    return GapClosed(_bootstrap(stacked, gap, resamples, seed), best_other)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where a resample has no gap
+        return GapClosed(_bootstrap(stacked, gap, resamples, seed), best_other)
 
 
 def _trimmed_mean(scores: Array) -> float:
