@@ -171,7 +171,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         if self._elapsed < 0:
             raise RuntimeError("call reset() before step(), and after set_task()")
         action = np.asarray(action)
-        if action.shape != self._low.shape or not np.isfinite(action).all():
+        if action.shape != self._low.shape or not _all_finite(action):
             raise ValueError(
                 f"{self.family.name} expects finite actions of shape {self._low.shape}, got {action!r}"
             )
@@ -179,7 +179,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             np.minimum(np.maximum(action, self._low), self._high)
         )
         self._elapsed += 1
-        if not isfinite(observation.dot(observation)):
+        if not _all_finite(observation):
             step, self._elapsed = self._elapsed, -1
             self._recover()
             raise FloatingPointError(
@@ -203,6 +203,12 @@ class TaskEnv(gymnasium.Env[Array, Array]):
     @abstractmethod
     def _advance(self, action: Array) -> tuple[Array, float, bool]:
         """Apply an action inside the space for one control period; return observation, reward and terminated."""
+
+
+def _all_finite(values: Array) -> bool:
+    """Tell whether a short vector holds no NaN and no infinity, faster than numpy does."""
+    # The sum of finite numbers may overflow; only then they are looked at one by one.
+    return isfinite(sum(values.tolist())) or bool(np.isfinite(values).all())
 
 
 class BatchEnv(Protocol):

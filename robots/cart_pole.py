@@ -25,8 +25,10 @@ class CartPole(Robot):
     """Length that a rod must exceed to be expressed with that centre of mass [m]."""
 
     TIME_STEP = 1 / 100
+    """[s]. After 0.4 s of constant force, velocities are exact to 0.5 % and positions to a step, as befits Euler's method."""
     SUBSTEPS = 2
     SOLVER_ITERATIONS = 10
+    """Nothing to solve: there are no contacts, and no motors but the force."""
     CAMERA = Camera(target=(0.0, 0.0, 0.4), distance=3.5, yaw=0.0, pitch=-10.0)
 
     def __init__(self, *, gui: bool = False) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from metamotor.robots.half_cheetah_model import LINKS, urdf
 from metamotor.robots.robot import Robot
-from metamotor.robots.simulator import Camera, data_path
+from metamotor.robots.simulator import Camera, JointState, data_path
 
 
 class HalfCheetah(Robot):
@@ -40,6 +40,8 @@ class HalfCheetah(Robot):
     TIME_STEP = 1 / 240
     SUBSTEPS = 4
     SOLVER_ITERATIONS = 20
+    """Over the first 20 periods of random motion 20 sweeps stay within 1 mm and 1 mrad of 500, 10 within 26; later
+    the contacts make chaos of any difference. 50 would take a quarter longer."""
     CAMERA = Camera(target=(0.0, 0.0, 0.5), distance=2.5, yaw=0.0, pitch=-10.0)
 
     def __init__(self, *, gui: bool = False) -> None:
@@ -63,8 +65,6 @@ class HalfCheetah(Robot):
                 linearDamping=0.0,
                 angularDamping=0.0,
             )
-        self.read = self.joints.read
-        """Return one joint state a joint, the root's first; see `Joints.read`."""
         self.reset((*self.REST, *self.NEUTRAL))
 
     def reset(self, positions: Sequence[float]) -> None:
@@ -76,6 +76,10 @@ class HalfCheetah(Robot):
         self.simulator.forget_contacts()
         self.joints.reset(positions)
         self._legs.command(positions[len(self.ROOT) :])
+
+    def read(self) -> Sequence[JointState]:
+        """Return the state of each joint, the root's first."""
+        return self.joints.read()
 
     def pose(self, targets: Sequence[float]) -> None:
         """Let the motors drive the hinges to targets, in units of `REACH` around `NEUTRAL`."""

@@ -4,7 +4,7 @@ The geometry is that of `mjcf/half_cheetah.xml` in pybullet_data (the model of W
 tasks drew it; pybullet_data notes no licence for it), and a test holds the two together. It is not loaded from there,
 because PyBullet reads that file wrongly: it puts every centre of mass into the link's joint, takes the feet as
 10 kg each, ignores the total mass of 14 kg, and makes two links of each, joined by a fixed joint, which costs a
-quarter of the speed. Here masses, centres and moments of inertia are computed as MuJoCo does: capsules of one density
+fifth of the speed. Here masses, centres and moments of inertia are computed as MuJoCo does: capsules of one density
 that add up to 14 kg.
 
 MuJoCo's joint damping is kept. Its joint springs (they pull to the zero pose) are left out, since position motors take

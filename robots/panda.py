@@ -8,7 +8,7 @@ Fixed links (flange, hand and grasp target) are merged into link 7.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import truediv
+from operator import add, truediv
 from typing import ClassVar
 
 import numpy as np
@@ -49,9 +49,13 @@ class Panda(Robot):
     """Damping λ of the inverse kinematics [m/rad]."""
 
     TIME_STEP = 1 / 120
+    """[s]. Twice PyBullet's default: motors in position control are stable there, and nothing is touched."""
     SUBSTEPS = 4
     SOLVER_ITERATIONS = 50
+    """Only in contact, where the direct solver does not apply."""
     DIRECT_SOLVER = True
+    """The joints of an arm are so coupled that sweeps converge slowly: after 50 periods of standing still 20 sweeps
+    have let the hand sink by 3 mm, 50 by 0.5 mm, the direct solver by 0.04 mm, and it is faster than 20 sweeps."""
     CAMERA = Camera(target=(0.3, 0.0, 0.38), distance=1.25, yaw=50.0, pitch=-20.0)
 
     def __init__(self, *, gui: bool = False) -> None:
@@ -66,7 +70,6 @@ class Panda(Robot):
         self._fingers.command([0.0, 0.0])
         period = self.TIME_STEP * self.SUBSTEPS
         self._longest_step = [speed * period for speed in self.MAX_SPEED]
-        self._limits = tuple(zip(self.LOWER, self.UPPER, strict=True))
         self.reset(self.HOME)
 
     def reset(self, joint_positions: Sequence[float]) -> None:
@@ -86,7 +89,7 @@ class Panda(Robot):
         """[rad/s]."""
         self.hand_position: tuple[float, float, float]
         """[m]."""
-        self._jacobian: list[Column]
+        self._jacobian: tuple[Column, ...]
         self.hand_position, self._jacobian = hand_position_and_jacobian(self.joint_positions)
 
     @property
@@ -105,13 +108,11 @@ class Panda(Robot):
         """
         step = joint_step(self._jacobian, displacement, self.IK_DAMPING)
         excess = max(1.0, *map(truediv, map(abs, step), self._longest_step))
-        targets = []
-        for position, change, (low, high) in zip(
-            self.joint_positions, (*step, 0.0), self._limits, strict=True
-        ):
-            target = position + change / excess
-            targets.append(low if target < low else high if target > high else target)
-        self.joints.command(targets)
+        if excess > 1.0:
+            step = [change / excess for change in step]
+        step.append(0.0)
+        targets = map(add, self.joint_positions, step)
+        self.joints.command([*map(max, map(min, targets, self.UPPER), self.LOWER)])
 
     def excite(self, generator: np.random.Generator) -> None:
         """Send the arm to a random pose near home."""
