@@ -25,7 +25,7 @@ class CartPole(Robot):
     """Length that a rod must exceed to be expressed with that centre of mass [m]."""
 
     TIME_STEP = 1 / 100
-    """[s]. After 0.4 s of constant force, velocities are exact to 0.5 % and positions to a step, as befits Euler's method."""
+    """[s]. After 0.4 s of constant force velocities are exact to 0.5 %, positions to half a step."""
     SUBSTEPS = 2
     SOLVER_ITERATIONS = 10
     """Nothing to solve: there are no contacts, and no motors but the force."""
