@@ -25,7 +25,7 @@ class Experience(NamedTuple):
     actions: Tensor
     """(E, H, A) or (E, H)."""
     advantages: Tensor
-    """(E, H), zero mean and unit variance over the batch."""
+    """(E, H), against the baseline."""
     returns: Tensor
     """(E, H), discounted, from each step on."""
     weights: Tensor
@@ -34,13 +34,16 @@ class Experience(NamedTuple):
     """(E, H), of the policy that sampled, 0 behind an episode's end."""
 
 
-def prepare(batch: EpisodeBatch, adapter: OnPolicyAdapter, params: Params) -> Experience:
+def prepare(
+    batch: EpisodeBatch, adapter: OnPolicyAdapter, params: Params, *, normalize: bool
+) -> Experience:
     """Return the batch with advantages against a linear baseline that is fitted to it alone.
 
     Args:
         batch: what was sampled.
         adapter: the base learner; its `gamma` and `gae_lambda` are used.
         params: of the policy that sampled.
+        normalize: give the advantages zero mean and unit variance over the batch.
     """
     model = adapter.template
     length = int(batch.mask.sum(axis=1).max())  # behind the longest episode there is only padding
@@ -53,13 +56,15 @@ def prepare(batch: EpisodeBatch, adapter: OnPolicyAdapter, params: Params) -> Ex
     )
     observed = torch.as_tensor(observations)
     actions = torch.as_tensor(batch.actions[:, :length])
+    if normalize:
+        advantages = functional.normalize(advantages, mask)
     taken = torch.as_tensor(mask).float()
     with torch.no_grad():
         old_log_probs = adapter.log_prob(params, observed, _inside(actions, adapter, taken)) * taken
     return Experience(
         observations=observed,
         actions=_inside(actions, adapter, taken),
-        advantages=torch.as_tensor(functional.normalize(advantages, mask)).float(),
+        advantages=torch.as_tensor(advantages).float(),
         returns=torch.as_tensor(returns).float(),
         weights=taken / taken.sum(),
         old_log_probs=old_log_probs,

@@ -114,7 +114,9 @@ class MAML(MetaLearner):
             self.params[name].requires_grad_()
         self.inner_lrs = [
             {
-                name: torch.tensor(float(self.config.inner_lr), requires_grad=self.config.learn_inner_lr)
+                name: torch.tensor(
+                    float(self.config.inner_lr), requires_grad=self.config.learn_inner_lr
+                )
                 for name in self.adapter.actor_names
             }
             for _ in range(self.config.inner_steps)
@@ -164,9 +166,13 @@ class MAML(MetaLearner):
             scale: factor on the step sizes.
         """
         detached = {name: value.detach() for name, value in params.items()}
-        experience = prepare(batch, self.adapter, detached)
+        experience = prepare(batch, self.adapter, detached, normalize=self._normalize_support)
         sizes = {name: scale * size.detach() for name, size in self.step_sizes(step).items()}
         return inner_step(self._inner_loss(experience), detached, sizes)
+
+    @property
+    def _normalize_support(self) -> bool:
+        return bool(self.adapter.template.normalize_advantage)
 
     def _inner_loss(self, experience: Experience) -> Any:
         return lambda params: surrogate_loss(
@@ -199,9 +205,13 @@ class MAML(MetaLearner):
             label = "pre" if step == 0 else f"post_{step}"
             returns = np.concatenate([batch.episode_returns for batch in batches])
             scalars[f"rollout/{label}"] = float(returns.mean())
+            # Adaptation keeps the algorithm's own choice; the outer loss weighs all tasks alike.
+            is_query = step == self.config.inner_steps
             stages.append(
                 [
-                    prepare(batch, self.adapter, params)
+                    prepare(
+                        batch, self.adapter, params, normalize=is_query or self._normalize_support
+                    )
                     for batch, params in zip(batches, current, strict=True)
                 ]
             )

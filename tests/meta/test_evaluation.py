@@ -1,5 +1,7 @@
 """The protocol and its statistics, on numbers that can be worked out by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
@@ -97,8 +99,9 @@ def test_idle_is_the_zero_action_inside_the_space():
 
 @pytest.mark.parametrize("name", ["num_tasks", "support_episodes", "query_episodes"])
 def test_an_evaluation_of_nothing_is_refused(name):
+    arguments: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-        Protocol(**{name: 0})
+        Protocol(**arguments)
 
 
 def test_the_interquartile_mean_ignores_the_outer_quarters():

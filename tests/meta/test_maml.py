@@ -1,5 +1,7 @@
 """MAML as its users meet it: it learns, adapts without leaking, saves, goes on, and refuses what cannot work."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def assert_equal(left, right):
 @pytest.mark.slow
 def test_it_learns_to_find_hidden_goals():
     family = envs.make("PointNavigation-v0")
-    learner = meta.MAML(
+    learner: Any = meta.MAML(
         PPO,
         "MlpPolicy",
         family,
