@@ -3,8 +3,9 @@
 The goal lies in a box in front of the arm and is not observed; only the reward tells where it is. The action moves the
 hand: three numbers in ±1, the displacement aimed at in one control period in units of 3 cm, turned into joint targets
 by damped least squares (`robots.panda`). The motors cover about 60 % of it within the period, so that 0.3 m take some
-16 steps at full action. The reward of a step is −5 × the distance between hand and goal [m] after it. An episode
-has 50 steps of 1/30 s and never ends early; it starts at rest in the home pose, each joint off by up to 0.02 rad.
+16 steps at full action. The reward of a step is −(d / 0.25 m)², d being the distance between hand and goal after it:
+a regulator's quadratic cost, −1 a step at 25 cm. An episode has 50 steps of 1/30 s and never ends early; it starts at
+rest in the home pose, each joint off by up to 0.02 rad.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from metamotor.robots.panda_kinematics import hand_position_and_jacobian
 
 MAX_DISPLACEMENT = 0.03
 """Displacement of the hand along one axis that an action of 1 aims at in one control period [m]."""
-REWARD_SCALE = 5.0
-"""Cost of one metre between hand and goal in one step [1/m]."""
+DISTANCE_UNIT = 0.25
+"""Distance between hand and goal at which a step costs 1 [m]."""
 START_NOISE = 0.02
 """Largest offset of a joint from the home pose at the start [rad]."""
 POSITION_UNIT = 0.3
@@ -80,7 +81,8 @@ class PandaReachEnv(SimulatedEnv[Panda]):
         robot.move_hand((MAX_DISPLACEMENT * x, MAX_DISPLACEMENT * y, MAX_DISPLACEMENT * z))
         robot.advance()
         robot.sense()
-        return self._observe(), -REWARD_SCALE * dist(robot.hand_position, self._goal), False
+        reward = -((dist(robot.hand_position, self._goal) / DISTANCE_UNIT) ** 2)
+        return self._observe(), reward, False
 
     def _observe(self) -> Array:
         # Scaled one by one: on so few numbers each numpy call costs more than all the arithmetic.

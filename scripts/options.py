@@ -90,6 +90,8 @@ class BaseLearner:
     """Discount."""
     gae_lambda: float = 1.0
     """λ of the generalised advantages."""
+    normalize_advantage: bool = True
+    """Scale the advantages of adaptation to unit variance: then how far a task is does not show in its gradient."""
     ent_coef: float = 0.0
     """Weight of the entropy in the loss."""
     net_arch: tuple[int, ...] = (64, 64)
@@ -113,6 +115,7 @@ class BaseLearner:
         return {
             "gamma": self.gamma,
             "gae_lambda": self.gae_lambda,
+            "normalize_advantage": self.normalize_advantage,
             "ent_coef": self.ent_coef,
             "policy_kwargs": policy_kwargs,
             **json_object(self.base_kwargs, "--base-kwargs"),

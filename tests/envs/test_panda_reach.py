@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from metamotor import envs
-from metamotor.envs.panda_reach import MAX_DISPLACEMENT, PandaReachTask
+from metamotor.envs.panda_reach import DISTANCE_UNIT, MAX_DISPLACEMENT, PandaReachTask
 from metamotor.robots import Panda
 from metamotor.robots.panda_kinematics import hand_position_and_jacobian
 
@@ -26,7 +27,8 @@ def distances(env: Any, task: PandaReachTask, gain: float = 1.0) -> list[float]:
     found = []
     for _ in range(env.family.horizon):
         offset = task.as_array() - env.robot.hand_position
-        found.append(env.step(gain * offset / MAX_DISPLACEMENT)[1] / -5.0)
+        reward = env.step(gain * offset / MAX_DISPLACEMENT)[1]
+        found.append(DISTANCE_UNIT * math.sqrt(-reward))
     return found
 
 
@@ -59,18 +61,22 @@ def test_a_goal_30_cm_away_takes_15_to_20_steps(env: Any) -> None:
 
 def test_knowing_the_goal_beats_idling(env: Any) -> None:
     tasks = env.family.sample(10, split="test", seed=0)
-    known = np.mean([-5 * sum(distances(env, task)) for task in tasks])
-    idle = np.mean([-5 * sum(distances(env, task, gain=0.0)) for task in tasks])
-    assert known > -10
-    assert -80 < idle < -40
+
+    def cost(gain: float) -> float:
+        found = [np.array(distances(env, task, gain)) / DISTANCE_UNIT for task in tasks]
+        return float(np.mean([np.sum(distance**2) for distance in found]))
+
+    assert cost(1.0) < 6
+    assert 30 < cost(0.0) < 70
 
 
-def test_reward_is_five_times_the_distance(env: Any) -> None:
+def test_reward_is_the_squared_distance(env: Any) -> None:
     task = PandaReachTask(0.5, 0.1, 0.3)
     env.reset(seed=1, options={"task": task})
     reward = env.step(np.array([0.3, -0.2, 0.9]))[1]
     hand = np.array(env.robot.hand_position)
-    assert reward == pytest.approx(-5 * np.linalg.norm(hand - task.as_array()))
+    distance = np.linalg.norm(hand - task.as_array())
+    assert reward == pytest.approx(-((distance / DISTANCE_UNIT) ** 2))
 
 
 def test_observation_is_scaled_as_documented(env: Any) -> None:
