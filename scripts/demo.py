@@ -42,7 +42,7 @@ class Demo:
 
     seed: int = 0
     """Of everything random."""
-    total_timesteps: int = 400_000
+    total_timesteps: int = 600_000
     """Environment steps of each arm."""
     jobs: int = 2
     """Processes at work at once."""
