@@ -27,18 +27,23 @@ PRESETS = {
         validation=ValidationOptions(validation_interval=4),
     ),
     "PandaReach-v0": Preset(
-        total_timesteps=600_000,
-        config=MAMLConfig(meta_batch_size=10, episodes_per_task=10),
-        validation=ValidationOptions(validation_interval=7),
-    ),
-    "HalfCheetahDirection-v0": Preset(
-        total_timesteps=1_000_000,
-        config=MAMLConfig(meta_batch_size=4, episodes_per_task=12),
+        total_timesteps=400_000,
+        base=BaseLearner(gamma=0.95, gae_lambda=0.9, normalize_advantage=False, log_std_init=-0.7),
+        config=MAMLConfig(
+            meta_batch_size=10, episodes_per_task=10, inner_lr=0.2, outer_lr=1.5e-3, n_epochs=10
+        ),
         validation=ValidationOptions(validation_interval=5),
     ),
+    "HalfCheetahDirection-v0": Preset(
+        total_timesteps=800_000,
+        base=BaseLearner(log_std_init=-0.7),
+        config=MAMLConfig(meta_batch_size=4, episodes_per_task=12, outer_lr=1.5e-3),
+        validation=ValidationOptions(validation_interval=6),
+    ),
     "CartPole-v0": Preset(
-        total_timesteps=1_000_000,
-        config=MAMLConfig(meta_batch_size=20, episodes_per_task=10),
+        total_timesteps=500_000,
+        base=BaseLearner(gae_lambda=0.95, log_std_init=-0.7),
+        config=MAMLConfig(meta_batch_size=20, episodes_per_task=10, outer_lr=1.5e-3),
         validation=ValidationOptions(validation_interval=4),
     ),
 }
