@@ -363,5 +363,6 @@ class _TorchNetwork:
 
     def __call__(self, observations: Array) -> Array:
         with torch.no_grad():
-            tensor = torch.as_tensor(observations)
-            return np.asarray(torch.func.functional_call(self._head, self._params, (tensor,)))
+            flat = torch.as_tensor(observations).reshape(-1, observations.shape[-1])
+            outputs = torch.func.functional_call(self._head, self._params, (flat,))
+            return np.asarray(outputs.reshape(*observations.shape[:-1], -1))

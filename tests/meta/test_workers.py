@@ -76,7 +76,7 @@ def job_for(family):
 
 
 def lambda_free_logits(observations):
-    return np.zeros((len(observations), 3), dtype=np.float32)
+    return np.zeros((*observations.shape[:-1], 3), dtype=np.float32)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
