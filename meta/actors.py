@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "Tanh": np.tanh,
-    "ReLU": lambda x: np.maximum(x, 0.0),
+    "Tanh": lambda x: np.tanh(x, x),
+    "ReLU": lambda x: np.maximum(x, 0.0, x),
     "Identity": lambda x: x,
 }
+"""In place: on so few numbers a new array costs as much as the arithmetic."""
 
 
 class Network(Protocol):
@@ -42,9 +43,13 @@ class MLP:
         activation = ACTIVATIONS[self.activation]
         hidden = observations
         for weight, bias in self.layers[:-1]:
-            hidden = activation(hidden @ weight + bias)
+            hidden = hidden @ weight
+            hidden += bias
+            hidden = activation(hidden)
         weight, bias = self.layers[-1]
-        return np.asarray(hidden @ weight + bias)
+        outputs: Array = hidden @ weight
+        outputs += bias
+        return outputs
 
 
 @dataclass(frozen=True)
