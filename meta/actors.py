@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "Tanh": lambda x: np.tanh(x, x),
-    "ReLU": lambda x: np.maximum(x, 0.0, x),
+    "Tanh": lambda x: np.tanh(x, out=x),
+    "ReLU": lambda x: np.maximum(x, 0.0, out=x),
     "Identity": lambda x: x,
 }
 """In place: on so few numbers a new array costs as much as the arithmetic."""
