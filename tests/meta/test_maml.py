@@ -1,5 +1,10 @@
 """MAML as its users meet it: it learns, adapts without leaking, saves, goes on, and refuses what cannot work."""
 
+import contextlib
+import io
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -100,6 +105,28 @@ def test_workers_do_not_change_the_result():
     together.learn(1500)
     together.close()
     assert_equal(alone._state(), together._state())
+
+
+def test_a_new_process_gives_the_same_bits():
+    """On a robot in contact with the ground, after this process has simulated other things."""
+    script = """
+        import hashlib
+        from stable_baselines3 import PPO
+        from metamotor import envs, meta
+        family = envs.make("HalfCheetahDirection-v0", horizon=30)
+        learner = meta.MAML(PPO, "MlpPolicy", family, meta_batch_size=2, episodes_per_task=2)
+        learner.learn(400)
+        state = b"".join(value.numpy().tobytes() for value in learner._state().values())
+        print(hashlib.sha256(state).hexdigest())
+    """
+    code = textwrap.dedent(script)
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()[-1]
+    here = io.StringIO()
+    with contextlib.redirect_stdout(here):
+        exec(code, {})
+    assert here.getvalue().split()[-1] == other
 
 
 def test_seeds_change_the_result():
