@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from metamotor.scripts.runs import CONFIG, SUMMARY, read_json, read_progress
 from metamotor.scripts.train import build, parse_train, resolved
 
+SECONDS_TO_SAVE = 3.0
+"""How long an interrupted run is waited for before more is done [s]."""
+SECONDS_BETWEEN_LINES = 20.0
+"""How often progress is told where there is no terminal to draw it on [s]."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -75,6 +80,7 @@ def train_cells(cells: Sequence[Cell], *, jobs: int, console: Console) -> None:
     with _bars(console) as bars:
         ids = [bars.add_task(cell.folder.name, total=1.0, status="waiting") for cell in waiting]
         queue = list(zip(ids, waiting, strict=True))
+        told = time.monotonic()
         try:
             while queue or running:
                 while queue and len(running) < jobs:
@@ -86,6 +92,10 @@ def train_cells(cells: Sequence[Cell], *, jobs: int, console: Console) -> None:
                     bars.update(bar, completed=run.share, status=run.status)
                     if done:
                         del running[bar]
+                if not console.is_terminal and time.monotonic() > told + SECONDS_BETWEEN_LINES:
+                    told = time.monotonic()
+                    for run in running.values():
+                        console.print(f"{run.name}: {run.status}", soft_wrap=True)
         finally:
             for run in running.values():
                 run.stop()
@@ -110,6 +120,11 @@ class _Run:
                 # One thread each: there are as many runs as cores.
                 env={**os.environ, **dict.fromkeys(THREADS, "1")},
             )
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self._cell.folder.name
 
     def _keep_partial(self) -> None:
         # A run that was stopped half-way is kept under another name: nothing is overwritten.
@@ -150,13 +165,15 @@ class _Run:
 
     def stop(self) -> None:
         """Interrupt it, so that it saves what it has, and wait for its end."""
-        with contextlib.suppress(KeyboardInterrupt):
-            # Ctrl-C at the terminal reaches the run as well; a second signal would break its saving.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(2)
+        # Ctrl-C at the terminal has reached the run already, and a second one might break its saving.
+        for insist in (False, True):
+            if insist:
+                self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                self._process.wait(SECONDS_TO_SAVE)
                 return
-            self._process.terminate()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
 
 
 @contextlib.contextmanager

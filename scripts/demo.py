@@ -42,8 +42,8 @@ class Demo:
 
     seed: int = 0
     """Of everything random."""
-    total_timesteps: int = 600_000
-    """Environment steps of each arm."""
+    total_timesteps: int | None = None
+    """Environment steps of each arm; without it, the preset's."""
     jobs: int = 2
     """Processes at work at once."""
     out: Path | None = None
@@ -85,9 +85,10 @@ def demonstrate(options: Demo, console: Console) -> Path:
 
 def _cells(options: Demo, folder: Path) -> list[Cell]:
     """Return the three arms. The last one starts when a core is free, and then soon has both to itself."""
-    budget = ["--seed", str(options.seed), "--total-timesteps", str(options.total_timesteps)]
+    steps = options.total_timesteps or (1500 if options.quick else None)
+    budget = ["--seed", str(options.seed)]
+    budget += ["--total-timesteps", str(steps)] if steps else []
     if options.quick:
-        budget = ["--seed", str(options.seed), "--total-timesteps", "1500"]
         budget += ["--meta-batch-size", "2", "--episodes-per-task", "3"]
         budget += ["--validation-tasks", "1", "--validation-episodes", "1"]
     workers = {"oracle": str(options.jobs if options.jobs > 1 else 0)}

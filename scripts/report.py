@@ -185,12 +185,17 @@ def _cell(estimate: Estimate, digits: int) -> tuple[str, str]:
 
 def caption(report: Report) -> str:
     """Return what was measured, in a sentence."""
-    protocol, seeds = report.protocol, len(report.seeds)
+    protocol = report.protocol
     return (
         f"{report.family}, {report.learner}: returns on {protocol.num_tasks} {protocol.split} tasks, "
-        f"{seeds} training seed{'s' if seeds > 1 else ''}; {protocol.support_episodes} episodes before "
+        f"{_seeds(report)}; {protocol.support_episodes} episodes before "
         f"each update, {protocol.query_episodes} to measure; interquartile mean [95 % interval]"
     )
+
+
+def _seeds(report: Report) -> str:
+    count = len(report.seeds)
+    return f"{count} training seed{'s' if count > 1 else ''}"
 
 
 def table(report: Report, mode: str) -> Table:
@@ -242,7 +247,7 @@ def draw(report: Report, path: Path) -> Path:
     _draw_gaps(axes[2], report)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS), frameon=False)
-    figure.suptitle(f"{report.family}: {len(report.seeds)} training seed(s)", fontsize="medium")
+    figure.suptitle(f"{report.family}, {_seeds(report)}", fontsize="medium")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     return path

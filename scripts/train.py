@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import tyro
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger, configure
 from tyro.conf import Positional
 
 from metamotor import envs, meta
@@ -149,30 +150,39 @@ def train(options: Train[Any], argv: Sequence[str] = ()) -> Path:
     write_json(folder / CONFIG, {**config, "command": command, "machine": machine()})
     support = getattr(learner.config, "episodes_per_task", 10)
     validation = Validation(folder / "checkpoints", options.validation, support)
+    with _logging(folder, config, track=options.track) as logger:
+        learner.set_logger(logger)
+        status = "failed"
+        try:
+            learner.learn(options.total_timesteps, validation, progress_bar=not options.quiet)
+            status = "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            validation.rewind()
+            print(f"metamotor: saved {folder}/checkpoints/last.safetensors", file=sys.stderr)
+            raise
+        finally:
+            learner.close()
+            _finish(folder, learner, validation, status, clock)
+    return folder
+
+
+@contextlib.contextmanager
+def _logging(folder: Path, config: dict[str, Any], *, track: bool) -> Iterator[Logger]:
+    """Log to a run folder, and to W&B if asked for, with the best checkpoint if all goes well."""
     logger = configure(str(folder), ["csv", "tensorboard"])
-    tracker = None
-    if options.track:
+    try:
+        if not track:
+            yield logger
+            return
         from metamotor.scripts.tracking import WandbWriter
 
         tracker = WandbWriter(folder, config)
         logger.output_formats.append(tracker)
-    learner.set_logger(logger)
-    status = "failed"
-    try:
-        learner.learn(options.total_timesteps, validation, progress_bar=not options.quiet)
-        status = "finished"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        validation.rewind()
-        print(f"metamotor: saved {folder}/checkpoints/last.safetensors", file=sys.stderr)
-        raise
+        yield logger
+        tracker.save_checkpoint(folder / "checkpoints" / "best.safetensors")
     finally:
-        learner.close()
-        _finish(folder, learner, validation, status, clock)
-        if tracker and status == "finished":
-            tracker.save_checkpoint(folder / "checkpoints" / "best.safetensors")
         logger.close()
-    return folder
 
 
 def _finish(

@@ -15,6 +15,7 @@ import pytest
 from stable_baselines3 import PPO
 
 from metamotor import deploy, meta
+from metamotor.scripts.presets import PRESETS
 from metamotor.scripts.runs import read_json, read_progress
 from tests.scripts.conftest import TINY, Program
 
@@ -62,8 +63,8 @@ def test_each_command_has_help(metamotor: Program, command: str, option: str) ->
 
 
 def test_the_help_of_train_shows_the_preset_of_the_family(metamotor: Program) -> None:
-    assert "(default: 2400000)" in metamotor("train", "PointNavigation-v0", "--help").out
-    assert "(default: 600000)" in metamotor("train", "PandaReach-v0", "--help").out
+    for name, preset in PRESETS.items():
+        assert f"(default: {preset.total_timesteps})" in metamotor("train", name, "--help").out
 
 
 def test_a_run_folder_holds_everything(arms: dict[str, Path]) -> None:
@@ -160,6 +161,7 @@ def test_evaluate_writes_table_figure_and_numbers(
     assert read_json(out / "report.json")["protocol"]["num_tasks"] == 3
 
 
+@pytest.mark.slow
 def test_tracking_stays_inside_the_run_folder(
     metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +347,7 @@ def test_a_bug_is_told_as_one(metamotor: Program, monkeypatch: pytest.MonkeyPatc
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_ctrl_c_saves_what_was_trained(tmp_path: Path, workers: str) -> None:
     folder = tmp_path / "run"

@@ -24,15 +24,16 @@ def test_a_learner_can_be_made(name: str) -> None:
 
 
 @each_family
-def test_validation_costs_no_more_than_15_percent_of_the_samples(name: str) -> None:
+def test_validation_takes_at_most_a_fifth_of_the_samples(name: str) -> None:
+    # Of the time it is less: the outer step is no part of validation.
     preset = PRESETS[name]
     config, options = preset.config, preset.validation
     tasks = len(distinct_tasks(envs.make(name), options.validation_tasks, seed=0))
     stage = config.meta_batch_size * config.episodes_per_task * options.validation_interval
     robust = tasks * options.validation_episodes
     adapted = robust + config.inner_steps * tasks * config.episodes_per_task
-    assert robust <= 0.15 * stage
-    assert adapted <= 0.15 * (config.inner_steps + 1) * stage
+    assert robust <= 0.2 * stage
+    assert adapted <= 0.2 * (config.inner_steps + 1) * stage
 
 
 def test_no_preset_is_left_behind() -> None:

@@ -35,6 +35,7 @@ def test_a_run_folder_stands_for_its_best_checkpoint(arms: dict[str, Path]) -> N
     assert checkpoint_in(best.with_suffix("")) == best
 
 
+@pytest.mark.slow
 def test_cells_are_trained_once(tmp_path: Path) -> None:
     cell = Cell(tmp_path / "cell", TINY)
     train_cells([cell], jobs=2, console=QUIET)
@@ -46,6 +47,7 @@ def test_cells_are_trained_once(tmp_path: Path) -> None:
         is_finished(Cell(cell.folder, (*TINY, "--outer-lr", "0.01")))
 
 
+@pytest.mark.slow
 def test_a_cell_that_was_stopped_is_kept_and_trained_anew(tmp_path: Path) -> None:
     cell = Cell(tmp_path / "cell", TINY)
     cell.folder.mkdir()
@@ -55,6 +57,7 @@ def test_a_cell_that_was_stopped_is_kept_and_trained_anew(tmp_path: Path) -> Non
     assert (tmp_path / "cell.stopped-1" / "config.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_says_why(tmp_path: Path) -> None:
     cell = Cell(tmp_path / "cell", (*TINY, "--base-kwargs", '{"foo": 1}'))
     with pytest.raises(ChildProcessError, match="unexpected keyword argument 'foo'"):
