@@ -72,16 +72,18 @@ def test_a_study_of_learning_goes_on_where_it_was(metamotor: Program, tmp_path: 
     words += ["--horizon", "20", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     words += ["--num-tasks", "2", "--num-updates", "1", "--support-episodes", "2"]
     words += ["--query-episodes", "1", "--validation-tasks", "1", "--jobs", "2"]
-    assert metamotor(*words, "--seeds", "0").code == 0
-    before = (tmp_path / "runs" / "PointNavigation-v0-20" / "evaluation-0.json").read_bytes()
-    done = metamotor(*words, "--seeds", "0", "1")
+    words += ["--seeds", "3"]
+    assert metamotor(*words).code == 0
+    runs = tmp_path / "runs" / "PointNavigation-v0-20"
+    made = [*runs.glob("*/summary.json"), runs / "evaluation-3.json"]
+    before = {path: path.stat().st_mtime_ns for path in made}
+    assert len(before) == 4
+    done = metamotor(*words)
     assert done.code == 0, done.err
-    assert (
-        before == (tmp_path / "runs" / "PointNavigation-v0-20" / "evaluation-0.json").read_bytes()
-    )
+    assert before == {path: path.stat().st_mtime_ns for path in made}
     results = read_json(tmp_path / "out" / "PointNavigation-v0.json")
-    assert results["training_seeds"] == [0, 1]
-    assert all(len(arm["cpu_seconds"]) == 2 for arm in results["training"].values())
+    assert results["training_seeds"] == [3]
+    assert all(len(arm["cpu_seconds"]) == 1 for arm in results["training"].values())
     assert (tmp_path / "out" / "PointNavigation-v0.png").is_file()
     assert "metamotor bench learning" in (tmp_path / "out" / "PointNavigation-v0.md").read_text()
 
