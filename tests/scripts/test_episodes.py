@@ -26,11 +26,11 @@ def test_watching_returns_what_happened() -> None:
 
 def test_films_of_two_lengths_stand_side_by_side(tmp_path: Path) -> None:
     dark, light = (np.full((20, 30, 3), value, dtype=np.uint8) for value in (0, 200))
-    frames = beside([[dark], [light, light, dark]], ["a", "b"])
+    frames = beside([[dark], [light, dark, light]], ["a", "b"])
     assert len(frames) == 3
     assert frames[0].shape == (42, 60, 3)
     assert (frames[2][22:, :30] == 0).all(), "the shorter film stands still at its end"
-    assert (frames[1][22:, 30:] == 200).all()
+    assert (frames[2][22:, 30:] == 200).all()
     assert len(iio.imread(write_gif(tmp_path / "film.gif", frames))) == 3
     sheet = iio.imread(write_contact_sheet(tmp_path / "sheet.png", frames, count=2))
     assert sheet.shape == (84, 60, 3)
