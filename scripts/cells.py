@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from metamotor.scripts.runs import CONFIG, SUMMARY, read_json, read_progress
 from metamotor.scripts.train import build, parse_train, resolved
@@ -95,7 +96,7 @@ def train_cells(cells: Sequence[Cell], *, jobs: int, console: Console) -> None:
                 if not console.is_terminal and time.monotonic() > told + SECONDS_BETWEEN_LINES:
                     told = time.monotonic()
                     for run in running.values():
-                        console.print(f"{run.name}: {run.status}", soft_wrap=True)
+                        console.print(f"{run.name}: {run.share:.0%}, {run.status}", soft_wrap=True)
         finally:
             for run in running.values():
                 run.stop()
@@ -155,13 +156,10 @@ class _Run:
         trained = [line for line in lines if "rollout/pre" in line]
         if trained:
             last = trained[-1]
-            after = [
-                f"{'before' if name == 'rollout/pre' else 'after ' + name[-1]} {value:.1f}"
-                for name, value in sorted(last.items(), reverse=True)
-                if name.startswith(("rollout/pre", "rollout/post_"))
-            ]
-            rate = last.get("time/fps", 0.0)
-            self.status = f"{steps:,.0f} steps · {rate:,.0f} steps/s · return {', '.join(after)}"
+            names = sorted(name for name in last if name.startswith("rollout/post_"))
+            returns = [f"{last[name]:.1f}" for name in ["rollout/pre", *names]]
+            # Before adaptation, and after each update.
+            self.status = f"{last.get('time/fps', 0.0):,.0f} steps/s · return {' → '.join(returns)}"
 
     def stop(self) -> None:
         """Interrupt it, so that it saves what it has, and wait for its end."""
@@ -178,12 +176,13 @@ class _Run:
 
 @contextlib.contextmanager
 def _bars(console: Console) -> Iterator[Progress]:
+    # 80 columns in all: names and numbers stay whole.
     bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[status]}"),
+        TextColumn("{task.description}", table_column=Column(min_width=9)),
+        BarColumn(bar_width=14),
+        TextColumn("{task.percentage:>3.0f} %", table_column=Column(min_width=5)),
+        TimeElapsedColumn(table_column=Column(min_width=7)),
+        TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True)),
         console=console,
     )
     with bars:
