@@ -51,6 +51,11 @@ class Interval:
                 f"the test range {self.test} must lie inside the training range {self.train}"
             )
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Middle and half width of the training range."""
+        return (self.train[0] + self.train[1]) / 2, (self.train[1] - self.train[0]) / 2
+
     def draw(self, split: Split, rng: np.random.Generator) -> float:
         """Return one value for `split`."""
         if split == "train":
@@ -68,6 +73,12 @@ class Choice:
 
     unit: str
     values: tuple[float, ...]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Middle and half width of the values."""
+        low, high = min(self.values), max(self.values)
+        return (low + high) / 2, (high - low) / 2
 
     def draw(self, split: Split, rng: np.random.Generator) -> float:
         """Return one of the values."""
@@ -144,7 +155,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             expected = self.family.task_type.__name__
             raise TypeError(f"{self.family.name} expects a {expected}, got {task!r}")
         self.task = task
-        self._revealed = task.as_array()
+        self._revealed = self.family.reveal(task)
         self._elapsed = -1
 
     def reset(
@@ -228,7 +239,8 @@ class TaskFamily(ABC):
 
     Args:
         horizon: steps after which an episode is truncated.
-        reveal_task: append the task to the observation (the oracle); otherwise it is hidden.
+        reveal_task: append the task to the observation (the oracle), each parameter scaled so that its training range
+            is ±1; otherwise it is hidden.
     """
 
     name: ClassVar[str]
@@ -256,11 +268,19 @@ class TaskFamily(ABC):
             return self.observation_signals
         revealed = []
         for name, parameter in self.parameters.items():
-            bounds = parameter.values if isinstance(parameter, Choice) else parameter.train
             bands = () if isinstance(parameter, Choice) else parameter.out_of_range
-            numbers = [*bounds, *(edge for band in bands for edge in band)]
-            revealed.append(Signal(f"task.{name}", parameter.unit, min(numbers), max(numbers)))
+            middle, half = parameter.scale
+            edges = [(edge - middle) / half for band in bands for edge in band]
+            unit = f"{half:g} {parameter.unit}" if parameter.unit else f"{half:g}"
+            numbers = [-1.0, 1.0, *edges]
+            revealed.append(Signal(f"task.{name}", unit, min(numbers), max(numbers)))
         return (*self.observation_signals, *revealed)
+
+    def reveal(self, task: Any) -> Array:
+        """Return what the oracle sees of a task: parameters with their training range scaled to ±1. Shape: (P,)."""
+        scales = np.array([parameter.scale for parameter in self.parameters.values()])
+        scaled: Array = (task.as_array() - scales[:, 0]) / scales[:, 1]
+        return scaled
 
     @staticmethod
     def _box(signals: Sequence[Signal]) -> spaces.Box:

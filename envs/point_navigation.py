@@ -34,11 +34,12 @@ class PointBatchEnv:
     """Many points at once: the family's whole dynamics, which the single environment uses too."""
 
     def __init__(self, family: PointNavigation) -> None:
-        self._reveal_task = family.reveal_task
+        self._family = family
 
     def reset(self, task: PointTask, seeds: Sequence[int]) -> Array:
         """Put one point per seed at the origin (the start is fixed, so the seeds change nothing)."""
         self._goal = task.as_array()
+        self._revealed = self._family.reveal(task)
         self._positions = np.zeros((len(seeds), 2))
         return self._observe()
 
@@ -50,10 +51,10 @@ class PointBatchEnv:
         return self._observe(), -np.sqrt(np.sum(offsets**2, axis=-1)), terminated
 
     def _observe(self) -> Array:
-        if not self._reveal_task:
+        if not self._family.reveal_task:
             return self._positions.astype(np.float32)
-        goals = np.broadcast_to(self._goal, self._positions.shape)
-        return np.concatenate([self._positions, goals], axis=-1).astype(np.float32)
+        revealed = np.broadcast_to(self._revealed, self._positions.shape)
+        return np.concatenate([self._positions, revealed], axis=-1).astype(np.float32)
 
 
 class PointEnv(TaskEnv):

@@ -1,6 +1,6 @@
 """The protocol by which everything here is measured: return on held-out tasks, before and after adaptation.
 
-On tasks that training never drew, a method collects `support_episodes` with its policy, updates, and so on; after each
+On tasks drawn apart from those of training, a method collects `support_episodes` with its policy, updates, and so on; after each
 update, `query_episodes` measure the return of the stochastic and of the deterministic policy. Against it stand
 
 - idle: the zero action (the first choice of a Discrete space);
@@ -303,13 +303,14 @@ class Evaluator:
         sampler: Sampler,
         deterministic: bool = False,
     ) -> list[EpisodeBatch]:
-        # The seeds do not know the method: all meet the same tasks with the same random numbers.
+        # The seeds do not know the method: all meet the same tasks with the same random numbers. They do know whether
+        # the tasks are the validation tasks: no test episode may have had a say in a choice.
         jobs = [
             RolloutJob(
                 task,
                 actor,
                 episodes,
-                derive_seed(self.protocol.seed, *purpose, index),
+                derive_seed(self.protocol.seed, *purpose, index, int(tasks is self.validation)),
                 deterministic,
             )
             for index, (task, actor) in enumerate(zip(tasks, actors, strict=True))

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rliable import library as rly
 
 Array = NDArray[Any]
 
@@ -56,8 +55,8 @@ def gap_closed(
 ) -> GapClosed:
     """Return (adapted − best other) / (oracle − best other) of the interquartile means.
 
-    0: adaptation is worth nothing; 1: as good as being told the task. All methods are resampled together, since they
-    ran the same tasks; which other is the best is decided anew in each resample.
+    0: adaptation is worth nothing; 1: as good as being told the task. Seeds and tasks are drawn anew for all methods
+    together, since they ran the same tasks; which other is the best is decided anew in each resample.
 
     Args:
         adapted: (S, T) returns after adaptation.
@@ -90,13 +89,10 @@ def _bootstrap(
     scores: Array, aggregate: Callable[[Array], float], resamples: int, seed: int
 ) -> Estimate:
     """Return an aggregate of (S, T, …) scores with its percentile interval."""
-    bootstrap = rly.StratifiedBootstrap(scores, task_bootstrap=True)
-    state = np.random.get_state()  # rliable draws from numpy's global generator
-    np.random.seed(seed)
-    try:
-        interval = bootstrap.conf_int(
-            lambda data: np.array([aggregate(data)]), reps=resamples, size=0.95, method="percentile"
-        )
-    finally:
-        np.random.set_state(state)
+    # rliable takes 1.5 s to import: not before there is something to resample.
+    from metamotor.meta.bootstrap import JointBootstrap
+
+    interval = JointBootstrap(scores, seed).conf_int(
+        lambda data: np.array([aggregate(data)]), reps=resamples, size=0.95, method="percentile"
+    )
     return Estimate(float(aggregate(scores)), float(interval[0, 0]), float(interval[1, 0]))

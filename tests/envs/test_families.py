@@ -149,11 +149,17 @@ class TestHiddenTask:
         for task in family.sample(3, split="out_of_range", seed=0):
             shown, _ = oracle.reset(seed=4, options={"task": task})
             plain, _ = hidden.reset(seed=4, options={"task": task})
-            expected = np.concatenate([plain, task.as_array()]).astype(np.float32)
+            expected = np.concatenate([plain, family.reveal(task)]).astype(np.float32)
             np.testing.assert_array_equal(shown, expected)
             assert oracle.observation_space.contains(shown)
         oracle.close()
         hidden.close()
+
+    def test_is_scaled_by_its_training_range_when_revealed(self, family: envs.TaskFamily) -> None:
+        revealed = np.array([family.reveal(task) for task in family.sample(300, seed=0)])
+        assert np.abs(revealed).max() <= 1.0
+        assert (revealed.min(axis=0) < -0.9).all()
+        assert (revealed.max(axis=0) > 0.9).all()
 
     def test_makes_a_difference(self, env: envs.TaskEnv) -> None:
         records = [rollout(env, task, seed=0, steps=30) for task in env.family.sample(4, seed=1)]

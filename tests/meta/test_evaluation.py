@@ -121,7 +121,23 @@ def test_gap_closed_by_hand():
     assert statistics.gap_closed(10 * ones, others, 10 * ones).estimate.value == 1
 
 
-def test_intervals_cover_the_truth_and_do_not_touch_the_global_generator():
+def test_what_holds_in_every_cell_is_certain():
+    """Methods are compared on the same seeds and tasks: noise that they share does not widen the interval."""
+    base = np.random.default_rng(0).normal(size=(3, 20)) + 10 * np.arange(3)[:, None]
+    others = dict.fromkeys(statistics.OTHERS, base)
+    gap = statistics.gap_closed(base + 0.5, others, base + 1)
+    assert gap.estimate == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_seeds_that_differ_widen_the_interval():
+    scores = np.repeat(np.array([[0.0], [1.0], [2.0]]), 40, axis=1)
+    estimate = statistics.interquartile_mean(scores)
+    assert estimate.value == pytest.approx(1.0)
+    assert estimate.low < 0.3
+    assert estimate.high > 1.7
+
+
+def test_intervals_cover_the_truth_and_leave_the_global_generator_alone():
     rng = np.random.default_rng(0)
     np.random.seed(3)
     expected = np.random.RandomState(3).rand(5)
