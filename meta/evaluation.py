@@ -1,7 +1,7 @@
 """The protocol by which everything here is measured: return on held-out tasks, before and after adaptation.
 
-On tasks drawn apart from those of training, a method collects `support_episodes` with its policy, updates, and so on; after each
-update, `query_episodes` measure the return of the stochastic and of the deterministic policy. Against it stand
+On tasks drawn apart from those of training, a method collects `support_episodes` with its policy, updates, and so on;
+after each update, `query_episodes` measure the return of the stochastic and of the deterministic policy. Against it stand
 
 - idle: the zero action (the first choice of a Discrete space);
 - robust: trained on all tasks with the same outer optimiser and budget, not adapted;
@@ -33,8 +33,9 @@ from metamotor.envs import Split
 from metamotor.meta.actors import Actor, ConstantActor
 from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.functional.inner_step import Params
-from metamotor.meta.learner import MetaLearner, one_torch_thread
+from metamotor.meta.learner import MetaLearner
 from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import Sampler, make_sampler
 
 Array = NDArray[Any]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -28,6 +27,7 @@ from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.on_policy import OnPolicyAdapter, check_algorithm
 from metamotor.meta.progress import Progress
 from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import LocalSampler, ProcessSampler, make_sampler
 
 ALGORITHMS = {
@@ -84,7 +84,8 @@ class MetaLearner(ABC):
         self.num_timesteps = 0
         self.logger = Logger(folder=None, output_formats=[])
         self._sampler: LocalSampler | ProcessSampler | None = None
-        self._setup()
+        with one_torch_thread():
+            self._setup()
 
     @classmethod
     def _resolve_config(cls, config: Any, changes: Mapping[str, Any]) -> Any:
@@ -189,6 +190,7 @@ class MetaLearner(ABC):
 
     # Adaptation -----------------------------------------------------------------------------------
 
+    @one_torch_thread()
     def adapt(
         self,
         task: Task | gymnasium.Env[Any, Any],
@@ -228,6 +230,7 @@ class MetaLearner(ABC):
         sampler.close()
         return self._finish(params, batch, env)
 
+    @one_torch_thread()
     def adapt_from(self, batches: Sequence[EpisodeBatch]) -> OnPolicyAlgorithm:
         """Return a model adapted on recorded episodes: one update per batch, each from the policy before it."""
         if not batches:
@@ -345,17 +348,6 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "stable_baselines3": stable_baselines3.__version__,
     }
-
-
-@contextlib.contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Run torch on one thread: as fast as two on networks this small, and the same bits everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _as_callback(callback: Callbacks) -> BaseCallback:

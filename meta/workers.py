@@ -101,42 +101,38 @@ class ProcessSampler:
         attempts = [0] * len(jobs)
         results: dict[int, EpisodeBatch] = {}
         busy: dict[int, int] = {}
-        while len(results) < len(jobs):
-            for slot, worker in enumerate(self._workers):
-                if slot not in busy and waiting:
-                    index, job = waiting.popleft()
-                    busy[slot] = index
-                    attempts[index] += 1
-                    worker.send(job)
-            for slot in self._ready(busy):
-                index = busy.pop(slot)
-                try:
-                    results[index] = self._workers[slot].receive()
-                except (EOFError, OSError) as error:
-                    if attempts[index] >= MAX_ATTEMPTS:
-                        self.close()
-                        raise WorkerError(
-                            f"{MAX_ATTEMPTS} worker processes died on {jobs[index].task}. A script "
-                            "that samples in processes needs its top level behind "
-                            "`if __name__ == '__main__':`; num_workers=0 samples in this process"
-                        ) from error
-                    self._workers[slot].close()
-                    self._workers[slot] = _Worker(self._context, self._family)
-                    waiting.appendleft((index, jobs[index]))
-                except BaseException:
-                    self._drain(busy)
-                    raise
+        try:
+            while len(results) < len(jobs):
+                for slot, worker in enumerate(self._workers):
+                    if slot not in busy and waiting:
+                        index, job = waiting.popleft()
+                        busy[slot] = index
+                        attempts[index] += 1
+                        worker.send(job)
+                for slot in self._ready(busy):
+                    index = busy[slot]
+                    try:
+                        results[index] = self._workers[slot].receive()
+                    except (EOFError, OSError) as error:
+                        self._replace(slot)
+                        if attempts[index] >= MAX_ATTEMPTS:
+                            raise _hopeless(jobs[index]) from error
+                        waiting.appendleft((index, jobs[index]))
+                    del busy[slot]
+        except BaseException:
+            # Interrupted, or a job failed: what is still under way must not be taken for an answer of the next call.
+            for slot in busy:
+                self._replace(slot)
+            raise
         return [results[index] for index in range(len(jobs))]
+
+    def _replace(self, slot: int) -> None:
+        self._workers[slot].close()
+        self._workers[slot] = _Worker(self._context, self._family)
 
     def _ready(self, busy: dict[int, int]) -> list[int]:
         connections = {self._workers[slot].connection: slot for slot in busy}
         return [connections[ready] for ready in wait(list(connections))]
-
-    def _drain(self, busy: dict[int, int]) -> None:
-        # Answers to abandoned jobs must not be taken for those of the next call.
-        for slot in busy:
-            self._workers[slot].close()
-            self._workers[slot] = _Worker(self._context, self._family)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -155,6 +151,13 @@ class ProcessSampler:
 def make_sampler(family: Any, num_workers: int) -> LocalSampler | ProcessSampler:
     """Return a sampler in this process for 0 workers, else one with that many processes."""
     return LocalSampler(family) if num_workers == 0 else ProcessSampler(family, num_workers)
+
+
+def _hopeless(job: RolloutJob) -> WorkerError:
+    return WorkerError(
+        f"{MAX_ATTEMPTS} worker processes died on {job.task}. A script that samples in processes needs its top "
+        "level behind `if __name__ == '__main__':`; num_workers=0 samples in this process"
+    )
 
 
 class _Worker:

@@ -27,15 +27,20 @@ PRESETS = {
         validation=ValidationOptions(validation_interval=4),
     ),
     "PandaReach-v0": Preset(
-        total_timesteps=400_000,
-        base=BaseLearner(gamma=0.95, gae_lambda=0.9, normalize_advantage=False, log_std_init=-0.7),
+        total_timesteps=700_000,
+        base=BaseLearner(gamma=0.85, gae_lambda=0.8, normalize_advantage=False, log_std_init=-0.7),
         config=MAMLConfig(
-            meta_batch_size=10, episodes_per_task=10, inner_lr=0.2, outer_lr=1.5e-3, n_epochs=10
+            meta_batch_size=10,
+            episodes_per_task=10,
+            inner_lr=0.4,
+            inner_lr_lr=2e-2,
+            outer_lr=2e-3,
+            n_epochs=10,
         ),
-        validation=ValidationOptions(validation_interval=5),
+        validation=ValidationOptions(validation_interval=7),
     ),
     "HalfCheetahDirection-v0": Preset(
-        total_timesteps=800_000,
+        total_timesteps=600_000,
         base=BaseLearner(log_std_init=-0.7),
         config=MAMLConfig(meta_batch_size=4, episodes_per_task=12, outer_lr=1.5e-3),
         validation=ValidationOptions(validation_interval=6),

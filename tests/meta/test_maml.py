@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 import textwrap
@@ -107,7 +108,8 @@ def test_workers_do_not_change_the_result():
     assert_equal(alone._state(), together._state())
 
 
-def test_a_new_process_gives_the_same_bits():
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_new_process_gives_the_same_bits(threads):
     """On a robot in contact with the ground, after this process has simulated other things."""
     script = """
         import hashlib
@@ -121,7 +123,11 @@ def test_a_new_process_gives_the_same_bits():
     """
     code = textwrap.dedent(script)
     other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": threads},
     ).stdout.split()[-1]
     here = io.StringIO()
     with contextlib.redirect_stdout(here):

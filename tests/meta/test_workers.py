@@ -62,6 +62,20 @@ def test_a_killed_worker_is_replaced_and_its_job_repeated(expected):
         assert sampler._workers[0].process.pid != victim
 
 
+def test_an_interrupted_call_leaves_nothing_for_the_next(expected, monkeypatch):
+    with ProcessSampler(FAMILY, 2) as sampler:
+        jobs = make_jobs(FAMILY)
+        with monkeypatch.context() as patch:
+            patch.setattr("metamotor.meta.workers.wait", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                sampler.collect(jobs[::-1])
+        assert_same(sampler.collect(jobs), expected)
+
+
+def interrupt(_):
+    raise KeyboardInterrupt
+
+
 def test_a_job_that_kills_its_workers_is_blamed():
     with (
         ProcessSampler(Faulty("exit"), 1) as sampler,
