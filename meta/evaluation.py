@@ -1,7 +1,8 @@
 """The protocol by which everything here is measured: return on held-out tasks, before and after adaptation.
 
 On tasks drawn apart from those of training, a method collects `support_episodes` with its policy, updates, and so on;
-after each update, `query_episodes` measure the return of the stochastic and of the deterministic policy. Against it stand
+after each update, `query_episodes` measure the return of the stochastic and of the deterministic policy. Against it
+stand
 
 - idle: the zero action (the first choice of a Discrete space);
 - robust: trained on all tasks with the same outer optimiser and budget, not adapted;
