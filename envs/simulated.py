@@ -19,10 +19,10 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
     Args:
         family: the family that it belongs to.
         robot_type: what to simulate.
-        render_mode: "rgb_array" for `render` to return frames.
+        render_mode: "rgb_array" for `render` to return frames; "human" for a window, where time passes as on a robot.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
     robot: RobotT
 
     def __init__(
@@ -34,15 +34,15 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         self._build()
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Return a frame, or None without a render mode. Shape: (240, 320, 3)."""
-        return None if self.render_mode is None else self.robot.render()
+        """Return a frame, or None if none was asked for: a window draws itself. Shape: (240, 320, 3)."""
+        return self.robot.render() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Free the simulator."""
         self.robot.close()
 
     def _build(self) -> None:
-        self.robot = self._robot_type()
+        self.robot = self._robot_type(gui=self.render_mode == "human")
 
     def _recover(self) -> None:
         # The engine switches off for good a body that it once saw at NaN; only a new one moves again.

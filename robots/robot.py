@@ -17,7 +17,7 @@ class Robot(ABC):
     """A robot in a simulator of its own: its model is loaded once, and a reset only sets states.
 
     Args:
-        gui: open a window to watch it.
+        gui: open a window to watch it, in which time passes as on a robot.
     """
 
     TIME_STEP: ClassVar[float]

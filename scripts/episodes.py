@@ -37,7 +37,6 @@ def watch(
     task: Any,
     seeds: Sequence[int],
     frames: bool = False,
-    real_time: bool = False,
 ) -> Watched:
     """Run one episode per seed and return what was seen.
 
@@ -47,16 +46,13 @@ def watch(
         task: to be set at each reset.
         seeds: of the resets.
         frames: keep frames, about `FRAMES_PER_SECOND` of them for each second.
-        real_time: take as long as a robot would.
     """
     watched = Watched()
-    period = float(env.family.dt)
-    every = max(1, round(1 / (FRAMES_PER_SECOND * period)))
+    every = max(1, round(1 / (FRAMES_PER_SECOND * float(env.family.dt))))
     for seed in seeds:
         observation, _ = env.reset(seed=seed, options={"task": task})
         total, step, done = 0.0, 0, False
         while not done:
-            start = time.perf_counter()
             if frames and step % every == 0:
                 watched.frames.append(env.render())
             called = time.perf_counter_ns()
@@ -64,8 +60,6 @@ def watch(
             watched.microseconds.append((time.perf_counter_ns() - called) / 1e3)
             observation, reward, terminated, truncated, _ = env.step(action)
             total, step, done = total + float(reward), step + 1, terminated or truncated
-            if real_time:
-                time.sleep(max(0.0, start + period - time.perf_counter()))
         watched.returns.append(total)
     return watched
 

@@ -46,6 +46,8 @@ def main(argv: Sequence[str]) -> None:
     options: Run = parse(Run, argv, "run")
     if options.episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {options.episodes}")
+    if options.gui and options.gif is not None:
+        raise ValueError("--gui and --gif exclude each other: a window's frames are not kept")
     gif = None if options.gif is None else writable(options.gif, ".gif")
     policy = Policy(options.policy)
     family = family_of(policy, options)
@@ -54,9 +56,7 @@ def main(argv: Sequence[str]) -> None:
     env = family.make_env(render_mode=mode)
     seeds = [options.seed + index for index in range(options.episodes)]
     print(f"{family.name}, {task}")
-    watched = watch(
-        env, policy, task=task, seeds=seeds, frames=gif is not None, real_time=options.gui
-    )
+    watched = watch(env, policy, task=task, seeds=seeds, frames=gif is not None)
     env.close()
     returns = np.array(watched.returns)
     print(f"returns: {', '.join(f'{value:.2f}' for value in returns)} (mean {returns.mean():.2f})")
@@ -76,7 +76,9 @@ def family_of(policy: Policy, options: Run) -> TaskFamily:
     name = options.family or named
     if not name:
         raise ValueError(f"{policy.path} does not say which family it is for; give --family")
-    horizon = options.horizon or (policy.metadata.get("horizon") if name == named else None)
+    horizon = options.horizon
+    if horizon is None and name == named:
+        horizon = policy.metadata.get("horizon")
     family = make_family(str(name), horizon=horizon)
     sizes = (policy.observation_size, policy.action_size)
     expected = (len(family.signals), len(family.action_signals))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pybullet
-
+from metamotor.robots.simulator.engine import pybullet
 from metamotor.robots.simulator.joints import Joints
 from metamotor.robots.simulator.state import BaseState, BodyState
 

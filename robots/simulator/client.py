@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,11 +14,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import pybullet
 import pybullet_data
 from numpy.typing import NDArray
 
 from metamotor.robots.simulator.bodies import Body, resting_at
+from metamotor.robots.simulator.engine import pybullet
 from metamotor.robots.simulator.joints import Joints, closed
 from metamotor.robots.simulator.quiet import silent_library
 from metamotor.robots.simulator.state import Camera, Snapshot
@@ -38,6 +41,27 @@ def data_path(name: str) -> str:
     return str(path)
 
 
+class RealTime:
+    """Does something at most once in a period of real time, for a person to look on.
+
+    Args:
+        action: what is done.
+        period: the time it stands for [s].
+    """
+
+    def __init__(self, action: Callable[[], object], period: float) -> None:
+        self._action = action
+        self._period = period
+        self._due = -float("inf")
+
+    def __call__(self) -> None:
+        """Do it, and wait until its time is over; of time that is lost, one period is made up for."""
+        now = time.perf_counter()
+        self._action()
+        self._due = max(self._due, now - self._period) + self._period
+        time.sleep(max(0.0, self._due - time.perf_counter()))
+
+
 class Simulator:
     """One physics client.
 
@@ -46,7 +70,11 @@ class Simulator:
         solver_iterations: most sweeps of the constraint solver in a step; it stops earlier once converged.
         direct_solver: solve motors and joint limits exactly by pivoting (Dantzig's method) rather than by sweeps; as
             soon as there are contacts with friction, the engine falls back on sweeps.
-        gui: open a window; otherwise the client is invisible. Several clients may live in one process.
+        gui: open a window, and take as long for a step as a robot would; otherwise the client is invisible. Several
+            clients may live in one process.
+
+    Raises:
+        OSError: if there is no display for a window.
     """
 
     def __init__(
@@ -61,16 +89,18 @@ class Simulator:
             raise ValueError(f"time_step must lie between 0 and 1 s, got {time_step!r}")
         if solver_iterations < 1:
             raise ValueError(f"solver_iterations must be at least 1, got {solver_iterations!r}")
+        if gui and sys.platform == "linux" and not os.environ.get("DISPLAY"):
+            # The engine would end the whole process.
+            raise OSError("there is no display to open a window on: DISPLAY is not set")
         self._client: int = pybullet.connect(pybullet.GUI if gui else pybullet.DIRECT)
         if self._client < 0:
-            raise RuntimeError(
-                "PyBullet opened no client: too many are open, or there is no display"
-            )
+            raise RuntimeError("PyBullet opened no client: too many are open")
         self._release = weakref.finalize(self, pybullet.disconnect, self._client)
         self.time_step = time_step
         self._bodies: list[Body] = []
         self._groups: list[Joints] = []
-        self._step: Callable[[], object] = partial(pybullet.stepSimulation, self._client)
+        step: Callable[[], object] = partial(pybullet.stepSimulation, self._client)
+        self._step: Callable[[], object] = RealTime(step, time_step) if gui else step
         pybullet.setGravity(0.0, 0.0, -GRAVITY, self._client)
         pybullet.setPhysicsEngineParameter(
             fixedTimeStep=time_step,

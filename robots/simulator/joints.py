@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
 
-import pybullet
+from metamotor.robots.simulator.engine import pybullet
 
 JointState = tuple[float, float, tuple[float, ...], float]
 """Position, velocity, reaction forces (zeros: no force sensor is switched on) and motor torque of a joint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 from typing import Any
@@ -91,6 +92,29 @@ class TestBlowingUp:
         with pytest.raises(RuntimeError, match="reset"):
             env.step(still)
         assert fingerprint(env) == expected
+
+
+class TestWindow:
+    def test_is_opened_for_people(self, env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        from metamotor.robots.simulator.engine import pybullet
+
+        connect, asked = pybullet.connect, []
+
+        def invisible(mode: int) -> int:
+            asked.append(mode)
+            return int(connect(pybullet.DIRECT))
+
+        monkeypatch.setattr(pybullet, "connect", invisible)
+        monkeypatch.setenv("DISPLAY", ":0")
+        shown = env.family.replace(horizon=3).make_env(render_mode="human")
+        assert asked == [pybullet.GUI]
+        shown.reset(seed=0)
+        start = time.perf_counter()
+        for _ in range(3):
+            shown.step(np.zeros(env.family.action_space.shape))
+        assert time.perf_counter() - start > 2 * env.family.dt
+        assert shown.render() is None, "a window draws itself"
+        shown.close()
 
 
 class TestRender:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import pytest
 
 from metamotor.robots import Camera, CartPole, HalfCheetah, Panda, Robot, Simulator
 from metamotor.robots.simulator import data_path
+from metamotor.robots.simulator.client import RealTime
 
 CUBE = "cube_small.urdf"
 
@@ -46,6 +50,39 @@ class TestTime:
     def test_refuses_no_iterations(self) -> None:
         with pytest.raises(ValueError, match="solver_iterations"):
             Simulator(time_step=0.01, solver_iterations=0)
+
+
+class TestWindow:
+    def test_needs_a_display(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("DISPLAY", raising=False)
+        with pytest.raises(OSError, match="no display"):
+            Simulator(time_step=0.01, gui=True)
+
+    def test_time_passes_as_on_a_robot(self) -> None:
+        calls: list[float] = []
+        paced = RealTime(lambda: calls.append(time.perf_counter()), 0.01)
+        start = time.perf_counter()
+        for _ in range(6):
+            paced()
+        # The first period may be made up for.
+        assert time.perf_counter() - start > 0.045
+        assert len(calls) == 6
+
+    def test_time_that_is_lost_is_not_made_up_for_by_hurrying(self) -> None:
+        paced = RealTime(lambda: None, 0.01)
+        paced()
+        time.sleep(0.1)
+        start = time.perf_counter()
+        for _ in range(4):
+            paced()
+        assert time.perf_counter() - start > 0.025
+
+
+def test_the_engine_is_imported_in_silence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import metamotor.robots"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 class TestSnapshot:
