@@ -75,7 +75,6 @@ class CategoricalActor:
 
     network: Network
     num_choices: int
-    start: int = 0
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Return Gumbel noise: the largest of logits + noise is a draw from the softmax. Shape: (*shape, N)."""
@@ -84,8 +83,7 @@ class CategoricalActor:
     def act(self, observations: Array, noise: Array | None) -> Array:
         """Return choices, the most likely one where there is no noise."""
         logits = self.network(observations)
-        choices = np.argmax(logits if noise is None else logits + noise, axis=-1)
-        return np.asarray(choices + self.start)
+        return np.asarray(np.argmax(logits if noise is None else logits + noise, axis=-1))
 
 
 @dataclass(frozen=True)

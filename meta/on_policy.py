@@ -121,8 +121,7 @@ class OnPolicyAdapter:
         """Return the policy as rollout workers run it: in numpy where it is a plain MLP, else in torch."""
         network = self._numpy_network(params) or _TorchNetwork(self.head, params)
         if self.discrete:
-            space = self.family.action_space
-            return CategoricalActor(network, int(space.n), int(space.start))
+            return CategoricalActor(network, int(self.family.action_space.n))
         return GaussianActor(network, params["log_std"].detach().exp().numpy())
 
     def _numpy_network(self, params: Mapping[str, Tensor]) -> Network | None:
@@ -165,8 +164,7 @@ class OnPolicyAdapter:
     def log_prob_of(self, params: Mapping[str, Tensor], outputs: Tensor, actions: Tensor) -> Tensor:
         """Return log π(a|s) from the policy's outputs."""
         if self.discrete:
-            offset = int(self.family.action_space.start)
-            return distributions.categorical_log_prob(outputs, actions - offset)
+            return distributions.categorical_log_prob(outputs, actions)
         return distributions.gaussian_log_prob(outputs, params["log_std"], actions)
 
     def entropy_of(self, params: Mapping[str, Tensor], outputs: Tensor) -> Tensor:

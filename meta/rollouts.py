@@ -91,7 +91,7 @@ def run_job(
 def _run_together(
     job: RolloutJob, env: BatchEnv, seeds: Sequence[int], noise: Array | None, horizon: int
 ) -> EpisodeBatch:
-    observation = env.reset(job.task, seeds)
+    observation = _as_seen(env.reset(job.task, seeds), job.task, 0)
     batch: EpisodeBatch | None = None
     running = np.ones(len(seeds), dtype=bool)
     for t in range(horizon):
@@ -102,14 +102,16 @@ def _run_together(
         batch.actions[running, t] = action[running]
         batch.mask[running, t] = 1.0
         observation, reward, terminated = env.step(action)
+        observation = _as_float32(observation)
+        # Episodes that have ended may go on as they like: only the running ones are looked at.
+        _require_finite("reward", reward[running], job.task, t)
+        _require_finite("observation", observation[running], job.task, t + 1)
         batch.rewards[running, t] = reward[running]
         batch.terminated[running] |= terminated[running]
         running &= ~terminated
         if not running.any():
             break
     assert batch is not None
-    if not (np.isfinite(batch.observations).all() and np.isfinite(batch.rewards).all()):
-        raise ValueError(f"an observation or a reward of {job.task} is not finite")
     return batch
 
 
@@ -126,12 +128,9 @@ def _run_one_by_one(
     clips = isinstance(space, gymnasium.spaces.Box) and not isinstance(env, TaskEnv)
     options = None if job.task is None else {"task": job.task}
     for episode, seed in enumerate(seeds):
-        observation, _ = env.reset(seed=seed, options=options)
+        observation = _as_seen(env.reset(seed=seed, options=options)[0], job.task, 0)
         own_noise = none if noise is None else noise[episode]
         for t in range(horizon):
-            # Not finite if an entry is not, in a fifth of the time of np.isfinite(…).all().
-            if not math.isfinite(np.vdot(observation, observation)):
-                raise _not_finite("observation", observation, job.task, t)
             action = act(observation, own_noise[t])
             if batch is None:
                 batch = _empty_batch(len(seeds), horizon, observation, action)
@@ -142,6 +141,7 @@ def _run_one_by_one(
             observation, reward, terminated, truncated, _ = env.step(action)
             if not math.isfinite(reward):
                 raise _not_finite("reward", reward, job.task, t)
+            observation = _as_seen(observation, job.task, t + 1)
             batch.rewards[episode, t] = reward
             if terminated or truncated:
                 break
@@ -150,6 +150,31 @@ def _run_one_by_one(
         batch.terminated[episode] = terminated
     assert batch is not None
     return batch
+
+
+def _as_seen(observation: Any, task: Any, t: int) -> Array:
+    """Return an observation as the policy gets it; refuse one that is not finite."""
+    seen = _as_float32(observation)
+    _require_finite("observation", seen, task, t)
+    return seen
+
+
+def _as_float32(observation: Any) -> Array:
+    if isinstance(observation, np.ndarray) and observation.dtype == np.float32:
+        return observation
+    with np.errstate(over="ignore"):  # what float32 cannot hold is told as not finite
+        return np.asarray(observation, dtype=np.float32)
+
+
+def _require_finite(what: str, values: Array, task: Any, t: int) -> None:
+    # The sum of squares is finite only if every entry is, and takes a fifth of the time of np.isfinite(…).all(); that
+    # is left for sums that overflow.
+    if math.isfinite(np.vdot(values, values)):
+        return
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = tuple(np.argwhere(~finite)[0][: values.ndim - 1])
+        raise _not_finite(what, values[row] if row else values, task, t)
 
 
 def _not_finite(what: str, value: Any, task: Any, t: int) -> ValueError:

@@ -1,0 +1,91 @@
+"""Episodes: what the policy is shown, and what is said of numbers that are not finite."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from metamotor.meta.actors import ConstantActor
+from metamotor.meta.rollouts import RolloutJob, run_job
+
+JOB = RolloutJob("TASK", ConstantActor(np.zeros(1, dtype=np.float32)), 2, seed=0)
+
+
+class Script(gymnasium.Env):
+    """Observes a list of numbers, one after another, as a user's environment might: in float64."""
+
+    def __init__(self, observations, reward=0.0):
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.observations, self.reward = observations, reward
+
+    def reset(self, *, seed=None, options=None):
+        self.rest = iter(self.observations)
+        return np.array([1.0, next(self.rest)]), {}
+
+    def step(self, action):
+        return np.array([1.0, next(self.rest)]), self.reward, False, False, {}
+
+
+class Together:
+    """Two such episodes at once; the first ends at its first step, whatever it shows afterwards."""
+
+    def __init__(self, observations, reward=0.0):
+        self.observations, self.reward = observations, reward
+
+    def reset(self, task, seeds):
+        self.rest = iter(self.observations)
+        return np.full((2, 2), next(self.rest))
+
+    def step(self, actions):
+        first = float("nan") if hasattr(self, "ended") else 0.0
+        self.ended = True
+        observation = np.array([[first, 0.0], [1.0, next(self.rest)]])
+        return observation, np.array([0.0, self.reward]), np.array([True, False])
+
+
+def run(kind, observations, **kwargs):
+    horizon = len(observations) - 1
+    if kind is Together:
+        return run_job(JOB, None, Together(observations, **kwargs), horizon=horizon)
+    return run_job(JOB, Script(observations, **kwargs), None, horizon=horizon)
+
+
+class Recorder(ConstantActor):
+    """Remembers the types of what it was shown."""
+
+    def act(self, observations, noise):
+        assert observations.dtype == np.float32
+        return super().act(observations, noise)
+
+
+@pytest.mark.parametrize("kind", [Script, Together])
+def test_the_policy_is_shown_float32(kind):
+    job = RolloutJob("TASK", Recorder(np.zeros(1, dtype=np.float32)), 2, seed=0)
+    numbers = [0.1, 0.2, 0.3]
+    env, together = (Script(numbers), None) if kind is Script else (None, Together(numbers))
+    batch = run_job(job, env, together, horizon=2)
+    assert batch.observations.dtype == np.float32
+    np.testing.assert_array_equal(batch.observations[1, :, 1], np.array([0.1, 0.2], np.float32))
+
+
+@pytest.mark.parametrize("kind", [Script, Together])
+def test_large_numbers_are_finite(kind):
+    batch = run(kind, [0.0, 1e20, -1e30, 0.0], reward=1e200)
+    assert batch.observations[1, 2, 1] == np.float32(-1e30)
+
+
+@pytest.mark.parametrize("kind", [Script, Together])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_every_observation_is_looked_at_the_last_one_too(kind, bad, step):
+    numbers = [0.0] * 4
+    numbers[step] = bad
+    with pytest.raises(ValueError, match=rf"the observation of TASK at step {step} is array"):
+        run(kind, numbers)
+
+
+@pytest.mark.parametrize("kind", [Script, Together])
+def test_a_reward_that_is_not_finite_is_told_with_its_step(kind):
+    with pytest.raises(ValueError, match=r"the reward of TASK at step 0 is .*nan.*, not finite"):
+        run(kind, [0.0, 0.0], reward=np.nan)
