@@ -23,8 +23,15 @@ from torch import Tensor
 import metamotor
 from metamotor.envs import FAMILIES, Task, make
 from metamotor.meta.checkpoints import read_checkpoint, write_checkpoint
+from metamotor.meta.checks import (
+    check_algorithm,
+    check_family,
+    check_finite,
+    check_same_spaces,
+    check_whole,
+)
 from metamotor.meta.functional.inner_step import Params
-from metamotor.meta.on_policy import OnPolicyAdapter, check_algorithm
+from metamotor.meta.on_policy import OnPolicyAdapter
 from metamotor.meta.progress import Progress
 from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
 from metamotor.meta.threads import one_torch_thread
@@ -71,8 +78,8 @@ class MetaLearner(ABC):
         seed: int = 0,
         **changes: Any,
     ) -> None:
-        if num_workers < 0:
-            raise ValueError(f"num_workers must be 0 or more, got {num_workers}")
+        check_whole("num_workers", num_workers, 0)
+        check_family(family)
         self.config = self._resolve_config(config, changes)
         self.algorithm = resolve_algorithm(algorithm)
         self.policy = policy
@@ -150,9 +157,12 @@ class MetaLearner(ABC):
             callback: Stable-Baselines3 callbacks; `on_step` is called once a meta-iteration.
             log_interval: meta-iterations between two lines of the log.
             progress_bar: show returns and steps per second.
+
+        Raises:
+            ValueError: if training diverges, or something in an episode is not finite.
         """
-        if total_timesteps < 1:
-            raise ValueError(f"total_timesteps must be at least 1, got {total_timesteps}")
+        check_whole("total_timesteps", total_timesteps, 1)
+        check_whole("log_interval", log_interval, 1)
         callbacks = _as_callback(callback)
         callbacks.init_callback(self)  # type: ignore[arg-type]
         callbacks.on_training_start(locals(), globals())
@@ -162,6 +172,7 @@ class MetaLearner(ABC):
                 start, before = time.perf_counter(), self.num_timesteps
                 scalars = self._meta_iteration()
                 self.iteration += 1
+                self._check_convergence()
                 rate = (self.num_timesteps - before) / (time.perf_counter() - start)
                 scalars |= {"time/fps": rate, "time/iterations": self.iteration}
                 self._log(scalars, log_interval)
@@ -171,6 +182,12 @@ class MetaLearner(ABC):
                     break
         callbacks.on_training_end()
         return self
+
+    def _check_convergence(self) -> None:
+        check_finite(
+            self._state().items(),
+            f"training diverged at iteration {self.iteration}, lower outer_lr or inner_lr",
+        )
 
     def _log(self, scalars: Mapping[str, float], log_interval: int) -> None:
         if self.iteration % log_interval:
@@ -217,7 +234,7 @@ class MetaLearner(ABC):
             )
         is_env = isinstance(task, gymnasium.Env)
         env: Any = task if is_env else self.family.make_env()
-        self._check_spaces(env)
+        check_same_spaces(env, self.family)
         if not is_env:
             env.set_task(task)
         sampler = LocalSampler(self.family, env=env if is_env else None)
@@ -245,14 +262,6 @@ class MetaLearner(ABC):
         if batch is not None:
             params = self.adapter.fit_critic_to(params, batch)
         return self.adapter.make_model(params, env)
-
-    def _check_spaces(self, env: Any) -> None:
-        for name in ("observation_space", "action_space"):
-            expected, given = getattr(self.family, name), getattr(env, name)
-            if given.shape != expected.shape or type(given) is not type(expected):
-                raise ValueError(
-                    f"the environment's {name} is {given}, but {self.family.name} has {expected}"
-                )
 
     # Files ----------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metamotor.meta.checks import check_number, check_whole
 from metamotor.meta.experience import Experience, prepare, surrogate_loss
 from metamotor.meta.functional import surrogates
 from metamotor.meta.functional.inner_step import Params, inner_step
@@ -75,13 +76,15 @@ class MAMLConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot work, with what was received."""
         for name in ("meta_batch_size", "episodes_per_task", "n_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("inner_lr", "outer_lr", "clip_range", "max_kl"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        if self.inner_steps < 0:
-            raise ValueError(f"inner_steps must not be negative, got {self.inner_steps}")
+            check_whole(name, getattr(self, name), 1)
+        check_whole("inner_steps", self.inner_steps, 0)
+        for name in ("inner_lr", "outer_lr", "inner_lr_lr", "clip_range", "max_kl"):
+            check_number(name, getattr(self, name), above=0.0)
+        check_number("kl_coef", self.kl_coef, low=0.0)
+        check_number("later_step_decay", self.later_step_decay, low=0.0, high=1.0)
+        for name in ("learn_inner_lr", "first_order"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name, allowed in (("inner_loss", InnerLoss), ("outer", Outer)):
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(

@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3 import A2C, PPO
-from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import (
     CategoricalDistribution,
     DiagGaussianDistribution,
@@ -31,13 +29,13 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from metamotor.meta.actors import MLP, Actor, CategoricalActor, GaussianActor, Network
+from metamotor.meta.checks import check_algorithm, check_model, check_spaces
 from metamotor.meta.functional import distributions
 from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.functional.returns import discounted_returns
 from metamotor.meta.rollouts import EpisodeBatch
 
 Array = NDArray[Any]
-FITTING = ("PPO", "A2C")
 
 
 class OnPolicyAdapter:
@@ -73,7 +71,7 @@ class OnPolicyAdapter:
         ):
             raise ValueError(f"base_kwargs may not hold {refused}: the meta-learner sets these")
         self.seed = seed
-        self.template: Any = self._new_model(family.make_env())
+        self.template: Any = self._new_template()
         self.template.env = None  # only its spaces were needed; a model keeps no simulator alive
         distribution = self.template.policy.action_dist
         if type(distribution) not in (DiagGaussianDistribution, CategoricalDistribution):
@@ -90,6 +88,18 @@ class OnPolicyAdapter:
             for name, parameter in self.template.policy.named_parameters()
             if id(parameter) in actor_modules or name == "log_std"
         ]
+
+    def _new_template(self) -> OnPolicyAlgorithm:
+        env = self.family.make_env()
+        try:
+            model = self._new_model(env)
+        except Exception as error:  # whatever the policy's and the algorithm's own code runs into
+            raise ValueError(
+                f"Stable-Baselines3 cannot make {self.algorithm.__name__} with the policy "
+                f"{self.policy!r} and {self.base_kwargs}: {error}"
+            ) from error
+        check_model(model)
+        return model
 
     def _new_model(self, env: Any) -> OnPolicyAlgorithm:
         return self.algorithm(
@@ -280,37 +290,6 @@ class OnPolicyAdapter:
             torch.as_tensor(batch.observations[taken]),
             torch.as_tensor(returns[taken]),
         )
-
-
-def check_algorithm(algorithm: Any) -> None:
-    """Refuse what is not PPO, A2C or derived from them.
-
-    Raises:
-        ValueError: naming what was given and what fits.
-    """
-    if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
-        raise ValueError(
-            f"expected a Stable-Baselines3 algorithm class ({', '.join(FITTING)}), got {algorithm!r}"
-        )
-    if not issubclass(algorithm, PPO | A2C):
-        raise ValueError(
-            f"this learner differentiates through on-policy updates and takes "
-            f"{' or '.join(FITTING)} (or a class derived from them), not {algorithm.__name__}"
-        )
-
-
-def check_spaces(family: Any) -> None:
-    """Refuse spaces other than a flat Box of observations and a flat Box or a Discrete of actions.
-
-    Raises:
-        ValueError: naming what was given and what fits.
-    """
-    observation, action = family.observation_space, family.action_space
-    if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
-        raise ValueError(f"observations must be a Box of shape (O,), got {observation}")
-    flat = isinstance(action, spaces.Box) and len(action.shape) == 1
-    if not flat and not isinstance(action, spaces.Discrete):
-        raise ValueError(f"actions must be a Box of shape (A,) or a Discrete, got {action}")
 
 
 class _PolicyHead(nn.Module):

@@ -8,9 +8,11 @@ import sys
 import textwrap
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -248,8 +250,26 @@ def test_callbacks_and_logger_are_sb3s(tmp_path):
         (lambda: make_learner(inner_lr=-1.0), "inner_lr must be above 0, got -1.0"),
         (lambda: make_learner(inner_lr=float("nan")), "inner_lr must be above 0, got nan"),
         (lambda: make_learner(episodes_per_task=0), "episodes_per_task must be at least 1, got 0"),
+        (lambda: make_learner(inner_lr=np.inf), "inner_lr must be finite, got inf"),
+        (lambda: make_learner(outer_lr=True), "outer_lr must be a number, got True"),
+        (lambda: make_learner(inner_lr_lr=0.0), "inner_lr_lr must be above 0, got 0.0"),
+        (lambda: make_learner(kl_coef=-0.1), "kl_coef must be at least 0, got -0.1"),
+        (lambda: make_learner(kl_coef=np.nan), "kl_coef must be at least 0, got nan"),
+        (lambda: make_learner(max_kl=np.inf), "max_kl must be finite, got inf"),
+        (lambda: make_learner(clip_range="0.2"), "clip_range must be a number, got '0.2'"),
+        (lambda: make_learner(later_step_decay=1.1), "later_step_decay must be between 0 and 1"),
+        (lambda: make_learner(inner_steps=1.0), "inner_steps must be a whole number, got 1.0"),
+        (lambda: make_learner(inner_steps=-1), "inner_steps must be at least 0, got -1"),
+        (lambda: make_learner(meta_batch_size=2.5), "meta_batch_size must be a whole number"),
+        (lambda: make_learner(first_order="no"), "first_order must be True or False, got 'no'"),
         (lambda: make_learner(num_workers=-1), "num_workers must be"),
+        (lambda: make_learner("CartPole-v0"), r"pass metamotor.envs.make\('CartPole-v0'\)"),
+        (lambda: make_learner(Bandit), "must be an object, got the class Bandit"),
+        (lambda: make_learner(POINT.make_env()), "lacks name, horizon, sample, make_env"),
         (lambda: make_learner().learn(0), "total_timesteps must be at least 1, got 0"),
+        (lambda: make_learner().learn(np.nan), "total_timesteps must be a whole number, got nan"),
+        (lambda: make_learner().learn(1.5), "total_timesteps must be a whole number, got 1.5"),
+        (lambda: make_learner().learn(9, log_interval=0), "log_interval must be at least 1, got 0"),
         (lambda: make_learner().adapt(POINT.sample(1, seed=0)[0], episodes=0), "episodes=0"),
         (lambda: make_learner().adapt_from([]), "at least one batch"),
         (lambda: make_learner().adapt(Bandit().make_env()), "observation_space|action_space"),
@@ -259,6 +279,50 @@ def test_callbacks_and_logger_are_sb3s(tmp_path):
 def test_mistakes_are_told_at_once(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("changes", [{}, {"outer": "trust_region"}, {"inner_steps": 0}], ids=str)
+def test_training_that_diverges_stops_and_says_so(changes):
+    learner = make_learner(**changes)
+    iterate = learner._meta_iteration
+
+    def break_down():
+        scalars = iterate()
+        if learner.iteration == 1:
+            with torch.no_grad():
+                learner.params["action_net.bias"][0] = float("nan")
+        return scalars
+
+    learner._meta_iteration = break_down
+    with pytest.raises(
+        ValueError, match=r"diverged at iteration 2, lower outer_lr.*action_net.bias"
+    ):
+        learner.learn(10_000)
+
+
+class Robot(gymnasium.Env):
+    """Has the spaces it is given, and must not move."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, **_):
+        raise AssertionError("it moved")
+
+
+def test_a_robot_with_other_spaces_does_not_move():
+    observed, acts = POINT.observation_space, POINT.action_space
+    learner = make_learner()
+    for other in (spaces.Box(-2, 2, acts.shape), spaces.Box(-1, 1, (3,)), spaces.Discrete(2)):
+        with pytest.raises(ValueError, match="the environment's action_space is"):
+            learner.adapt(Robot(observed, other))
+    with pytest.raises(ValueError, match="the environment's observation_space is"):
+        learner.adapt(Robot(spaces.Box(-0.5, 0.5, observed.shape), acts))
+    bandit = Bandit()
+    with pytest.raises(ValueError, match=r"action_space is Discrete\(4\), but Bandit has"):
+        make_learner(bandit).adapt(Robot(bandit.observation_space, spaces.Discrete(4)))
+    with pytest.raises(AssertionError, match="it moved"):
+        learner.adapt(Robot(observed, acts))
 
 
 def test_a_task_of_another_family_is_refused():

@@ -157,3 +157,52 @@ def test_gsde_and_odd_spaces_are_refused():
         make_adapter(family=family)
     with pytest.raises(ValueError, match="device"):
         make_adapter(device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (spaces.Discrete(3, start=1), "must start at 0.*add 1 in the environment's step"),
+        (spaces.Box(-5, 5, (2,), np.int64), "must hold floats.*round in the environment's step"),
+        (spaces.Box(-np.inf, np.inf, (2,)), "must have finite bounds"),
+        (spaces.Box(-1, np.inf, (2,)), "must have finite bounds"),
+        (spaces.Box(-1, 1, (2, 2)), r"Box of shape \(A,\) or a Discrete"),
+        (spaces.MultiDiscrete([2, 2]), r"Box of shape \(A,\) or a Discrete"),
+    ],
+    ids=str,
+)
+def test_actions_that_sb3s_models_cannot_take_are_refused(space, message):
+    family: Any = Bandit()
+    family.action_space = space
+    with pytest.raises(ValueError, match=message):
+        make_adapter(family=family)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"gamma": float("nan")}, "gamma must be between 0 and 1, got nan"),
+        ({"gamma": 1.5}, "gamma must be between 0 and 1, got 1.5"),
+        ({"gamma": "high"}, "gamma must be a number, got 'high'"),
+        ({"gae_lambda": -0.1}, "gae_lambda must be between 0 and 1, got -0.1"),
+        ({"ent_coef": float("inf")}, "ent_coef must be finite, got inf"),
+        ({"policy_kwargs": {"log_std_init": float("nan")}}, "log_std_init must be finite, got nan"),
+        ({"n_steps": 0}, "cannot make PPO"),
+        ({"n_steps": 0, "normalize_advantage": False}, "n_steps must be at least 1, got 0"),
+        ({"learning_rat": 1}, "cannot make PPO.*unexpected keyword argument 'learning_rat'"),
+        ({"policy_kwargs": {"net_arch": "wide"}}, "cannot make PPO"),
+        ({"policy_kwargs": {"net_arch": [-3]}}, "cannot make PPO"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_work_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        make_adapter(**kwargs)
+
+
+def test_a_policy_that_sb3_does_not_have_is_told_in_its_words():
+    family = envs.make("PointNavigation-v0")
+    with pytest.raises(ValueError, match=r"cannot make PPO.*Policy MlpPolic unknown"):
+        OnPolicyAdapter(PPO, "MlpPolic", family)
+    with pytest.raises(ValueError, match="cannot make PPO"):
+        OnPolicyAdapter(PPO, "CnnPolicy", family)

@@ -1,0 +1,176 @@
+"""What is refused before anything runs: numbers, algorithms, spaces and families that cannot work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+FITTING = ("PPO", "A2C")
+FAMILY_MEMBERS = ("name", "horizon", "observation_space", "action_space", "sample", "make_env")
+
+
+def check_whole(name: str, value: Any, low: int) -> None:
+    """Refuse what is not a whole number of at least `low`.
+
+    Raises:
+        ValueError: naming the number and what was given.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> None:
+    """Refuse what is not a finite number in a range.
+
+    Args:
+        name: what it is.
+        value: what was given.
+        above: it must be greater than this.
+        low: it must not be less than this.
+        high: it must not be greater than this.
+
+    Raises:
+        ValueError: naming the number and what was given.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    if high < math.inf:
+        expected = f"between {low:g} and {high:g}"
+    elif low > -math.inf:
+        expected = f"at least {low:g}"
+    else:
+        expected = f"above {above:g}" if above > -math.inf else "finite"
+    if not (value > above and low <= value <= high):
+        raise ValueError(f"{name} must be {expected}, got {value}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+
+
+def check_algorithm(algorithm: Any) -> None:
+    """Refuse what is not PPO, A2C or derived from them.
+
+    Raises:
+        ValueError: naming what was given and what fits.
+    """
+    if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
+        raise ValueError(
+            f"expected a Stable-Baselines3 algorithm class ({', '.join(FITTING)}), got {algorithm!r}"
+        )
+    if not issubclass(algorithm, PPO | A2C):
+        raise ValueError(
+            f"this learner differentiates through on-policy updates and takes "
+            f"{' or '.join(FITTING)} (or a class derived from them), not {algorithm.__name__}"
+        )
+
+
+def check_family(family: Any) -> None:
+    """Refuse what is not a task family.
+
+    Raises:
+        ValueError: saying how to make one, or what it lacks.
+    """
+    if isinstance(family, str):
+        raise ValueError(
+            f"the family must be a task family, got its name: pass metamotor.envs.make({family!r})"
+        )
+    if isinstance(family, type):
+        raise ValueError(f"the family must be an object, got the class {family.__name__}")
+    if missing := [name for name in FAMILY_MEMBERS if not hasattr(family, name)]:
+        raise ValueError(
+            f"the family must have {', '.join(FAMILY_MEMBERS)}, but {family!r} lacks "
+            f"{', '.join(missing)}"
+        )
+
+
+def check_spaces(family: Any) -> None:
+    """Refuse spaces other than a flat Box of observations and a flat bounded Box or a Discrete from 0 of actions.
+
+    Raises:
+        ValueError: naming what was given and what fits.
+    """
+    observation, action = family.observation_space, family.action_space
+    if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
+        raise ValueError(f"observations must be a Box of shape (O,), got {observation}")
+    if isinstance(action, spaces.Discrete):
+        if action.start != 0:
+            raise ValueError(
+                f"a Discrete of actions must start at 0, as Stable-Baselines3's models choose from "
+                f"0 on, got {action}: add {action.start} in the environment's step"
+            )
+        return
+    if not isinstance(action, spaces.Box) or len(action.shape) != 1:
+        raise ValueError(f"actions must be a Box of shape (A,) or a Discrete, got {action}")
+    if action.dtype.kind != "f":
+        raise ValueError(
+            f"a Box of actions must hold floats, got {action}: round in the environment's step"
+        )
+    if not action.is_bounded():
+        raise ValueError(
+            f"a Box of actions must have finite bounds, as Stable-Baselines3 clips to them, got {action}"
+        )
+
+
+def check_same_spaces(env: Any, family: Any) -> None:
+    """Refuse an environment with other spaces than the family's, before it moves.
+
+    Raises:
+        ValueError: naming both spaces.
+    """
+    for name in ("observation_space", "action_space"):
+        expected, given = getattr(family, name), getattr(env, name)
+        if not _alike(expected, given):
+            raise ValueError(
+                f"the environment's {name} is {given}, but {family.name} has {expected}"
+            )
+
+
+def _alike(expected: Any, given: Any) -> bool:
+    if not (isinstance(expected, spaces.Box) and isinstance(given, spaces.Box)):
+        return bool(given == expected)
+    return (
+        given.shape == expected.shape
+        and given.dtype.kind == expected.dtype.kind
+        and np.allclose(given.low, expected.low)
+        and np.allclose(given.high, expected.high)
+    )
+
+
+def check_model(model: Any) -> None:
+    """Refuse options of a Stable-Baselines3 model that it takes, but cannot learn with.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    check_whole("n_steps", model.n_steps, 1)
+    for name in ("gamma", "gae_lambda"):
+        check_number(name, getattr(model, name), low=0.0, high=1.0)
+    for name in ("ent_coef", "vf_coef"):
+        check_number(name, getattr(model, name))
+    check_number("log_std_init", model.policy.log_std_init)
+    check_finite(model.policy.named_parameters(), "a new policy is not finite")
+
+
+def check_finite(tensors: Iterable[tuple[str, Any]], otherwise: str) -> None:
+    """Refuse tensors with a NaN or an infinity.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    for name, tensor in tensors:
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{otherwise}: see {name}")
