@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,7 +15,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
 from metamotor import envs
-from metamotor.envs import Split, TaskFamily
+from metamotor.envs import Choice, Split, TaskFamily
 
 Options = TypeVar("Options")
 
@@ -78,6 +79,17 @@ def json_object(text: str | None, option: str) -> dict[str, Any]:
     return values
 
 
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with some changed; a mapping within is changed entry by entry, all else as a whole."""
+    result = dict(values)
+    for name, change in changes.items():
+        before = result.get(name)
+        if isinstance(before, Mapping) and isinstance(change, Mapping):
+            change = merged(before, change)
+        result[name] = change
+    return result
+
+
 @dataclass(frozen=True, kw_only=True)
 class BaseLearner:
     """The base learner: a Stable-Baselines3 algorithm and its own arguments."""
@@ -101,7 +113,7 @@ class BaseLearner:
     log_std_init: float = 0.0
     """Logarithm of the initial standard deviation of continuous actions."""
     base_kwargs: str | None = None
-    """Further arguments of the algorithm, as a JSON object."""
+    """Further arguments of the algorithm, as a JSON object; they go before all others, also within policy_kwargs."""
 
     def kwargs(self) -> dict[str, Any]:
         """Return the arguments for the algorithm's class."""
@@ -112,14 +124,14 @@ class BaseLearner:
             "activation_fn": getattr(torch.nn, self.activation),
             "log_std_init": self.log_std_init,
         }
-        return {
+        own = {
             "gamma": self.gamma,
             "gae_lambda": self.gae_lambda,
             "normalize_advantage": self.normalize_advantage,
             "ent_coef": self.ent_coef,
             "policy_kwargs": policy_kwargs,
-            **json_object(self.base_kwargs, "--base-kwargs"),
         }
+        return merged(own, json_object(self.base_kwargs, "--base-kwargs"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +164,54 @@ class TaskChoice:
     """Of the draw."""
 
     def of(self, family: TaskFamily) -> Any:
-        """Return the task of this family."""
+        """Return the task of this family.
+
+        Raises:
+            ValueError: if it is not one, or a parameter is outside everything that the family draws from.
+        """
         if self.task is not None:
-            return family.task_type.from_json(self.task)
+            task = family.task_type.from_json(self.task)
+            check_ranges(task, family)
+            return task
         return family.sample(1, split=self.split, seed=self.task_seed)[0]
+
+
+def check_ranges(task: Any, family: TaskFamily) -> None:
+    """Refuse a task with a parameter outside all of its family's splits.
+
+    Raises:
+        ValueError: with what is allowed.
+    """
+    for name, parameter in family.parameters.items():
+        value = getattr(task, name)
+        if isinstance(parameter, Choice):
+            known, allowed = value in parameter.values, " or ".join(map(_number, parameter.values))
+        else:
+            ranges = _joined([parameter.train, parameter.test, *parameter.out_of_range])
+            known = any(low <= value <= high for low, high in ranges)
+            allowed = "in " + " or ".join(
+                f"[{_number(low)}, {_number(high)}]" for low, high in ranges
+            )
+        if not known:
+            unit = "" if parameter.unit in ("", "1") else f" {parameter.unit}"
+            raise ValueError(
+                f"{name} of {family.name} must be {allowed}{unit}, got {_number(value)}"
+            )
+
+
+def _joined(ranges: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return what some ranges cover, those that touch as one."""
+    joined: list[tuple[float, float]] = []
+    for low, high in sorted(ranges):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
+        else:
+            joined.append((low, high))
+    return joined
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
 
 
 def make_family(name: str, **changes: Any) -> TaskFamily:
@@ -169,9 +225,17 @@ def writable(path: Path, suffix: str) -> Path:
     Raises:
         ValueError: if it has another suffix, or is a folder.
         FileNotFoundError: if its folder is missing.
+        PermissionError: if nothing can be written to it.
     """
     if path.suffix != suffix or path.is_dir():
         raise ValueError(f"expected a file name that ends in {suffix}, got {path}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"cannot write {path.name} to {path.parent} ({error.strerror})"
+        ) from error
     return path

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +71,18 @@ def main(argv: Sequence[str]) -> None:
 
 def parse_train(argv: Sequence[str]) -> Train[Any]:
     """Return the options, with the presets of the family that is named among them as defaults."""
-    family = next((word for word in argv if word in envs.FAMILIES), "")
+    return _parse_from(argv, _named_family(argv))
+
+
+def _named_family(argv: Sequence[str]) -> str:
+    """Return the family that is named as such, and not as the value of an option; "" if there is none."""
+    with contextlib.suppress(ValueError):  # a mistake is told when the words are parsed for good
+        return _parse_from([word for word in argv if word not in ("-h", "--help")], "").family
+    return next((word for word in argv[:1] if word in envs.FAMILIES), "")
+
+
+def _parse_from(argv: Sequence[str], family: str) -> Train[Any]:
+    """Return the options, starting from the preset of a family."""
     start = preset(family)
     default: Train[Any] = Train(
         family=tyro.MISSING,
@@ -150,7 +163,7 @@ def train(options: Train[Any], argv: Sequence[str] = ()) -> Path:
     write_json(folder / CONFIG, {**config, "command": command, "machine": machine()})
     support = getattr(learner.config, "episodes_per_task", 10)
     validation = Validation(folder / "checkpoints", options.validation, support)
-    with _logging(folder, config, track=options.track) as logger:
+    with _interrupts_restored(), _logging(folder, config, track=options.track) as logger:
         learner.set_logger(logger)
         status = "failed"
         try:
@@ -158,6 +171,7 @@ def train(options: Train[Any], argv: Sequence[str] = ()) -> Path:
             status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
+            _ignore_interrupts()
             validation.rewind()
             print(f"metamotor: saved {folder}/checkpoints/last.safetensors", file=sys.stderr)
             raise
@@ -165,6 +179,23 @@ def train(options: Train[Any], argv: Sequence[str] = ()) -> Path:
             learner.close()
             _finish(folder, learner, validation, status, clock)
     return folder
+
+
+@contextlib.contextmanager
+def _interrupts_restored() -> Iterator[None]:
+    """Take Ctrl-C afterwards as before, whatever happens to it within."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+def _ignore_interrupts() -> None:
+    # Impatience, or a terminal and a parent process that both interrupt, must not break the saving.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,78 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from metamotor import envs
+from metamotor.scripts.options import BaseLearner, TaskChoice, merged, writable
+from metamotor.scripts.presets import PRESETS
+from metamotor.scripts.train import parse_train
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "message"),
+    [
+        (
+            "PandaReach-v0",
+            '{"goal_x": 1e200, "goal_y": 0.0, "goal_z": 0.4}',
+            r"goal_x of PandaReach-v0 must be in \[0.25, 0.7\] m, got 1e\+200",
+        ),
+        ("PandaReach-v0", '{"goal_x": 0.4, "goal_y": 0.0, "goal_z": 0.0}', r"\[0.1, 0.7\] m"),
+        (
+            "HalfCheetahDirection-v0",
+            '{"direction": 0.5}',
+            "direction of HalfCheetahDirection-v0 must be -1 or 1, got 0.5",
+        ),
+    ],
+)
+def test_a_task_outside_of_everything_is_refused(family: str, task: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TaskChoice(task=task).of(envs.make(family))
+
+
+@pytest.mark.parametrize("name", envs.FAMILIES)
+@pytest.mark.parametrize("split", envs.SPLITS)
+def test_every_task_of_a_family_is_accepted(name: str, split: envs.Split) -> None:
+    family = envs.make(name)
+    for task in family.sample(50, split=split, seed=1):
+        assert TaskChoice(task=task.to_json()).of(family) == task
+
+
+def test_a_file_is_tried_before_the_work(tmp_path: Path) -> None:
+    assert writable(tmp_path / "a.zip", ".zip") == tmp_path / "a.zip"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(PermissionError, match=r"cannot write a\.zip to /proc"):
+        writable(Path("/proc/a.zip"), ".zip")
+
+
+def test_arguments_are_merged_entry_by_entry() -> None:
+    values: dict[str, Any] = {"a": 1, "b": {"c": 2, "d": {"e": 3}}}
+    assert merged(values, {"b": {"d": {"f": 4}}}) == {"a": 1, "b": {"c": 2, "d": {"e": 3, "f": 4}}}
+    assert values == {"a": 1, "b": {"c": 2, "d": {"e": 3}}}
+    base = BaseLearner(net_arch=(8,), base_kwargs='{"policy_kwargs": {"ortho_init": false}}')
+    assert base.kwargs()["policy_kwargs"] == {
+        "net_arch": [8],
+        "activation_fn": torch.nn.Tanh,
+        "log_std_init": 0.0,
+        "ortho_init": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--out", "PandaReach-v0", "PointNavigation-v0"),
+        ("PointNavigation-v0", "--out", "PandaReach-v0"),
+        ("--net-arch", "8", "8", "--policy", "CartPole-v0", "PointNavigation-v0"),
+    ],
+)
+def test_the_preset_is_that_of_the_family(words: tuple[str, ...]) -> None:
+    options, preset = parse_train(words), PRESETS["PointNavigation-v0"]
+    assert options.family == "PointNavigation-v0"
+    assert options.total_timesteps == preset.total_timesteps
+    assert options.config == preset.config
