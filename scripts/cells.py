@@ -20,11 +20,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from metamotor.scripts.runs import CONFIG, SUMMARY, read_json, read_progress
+from metamotor.scripts.runs import CONFIG, SUMMARY, finite, read_json, read_progress
 from metamotor.scripts.train import build, parse_train, resolved
 
-SECONDS_TO_SAVE = 3.0
-"""How long an interrupted run is waited for before more is done [s]."""
+SECONDS_TO_SAVE = 30.0
+"""How long an interrupted run may take to save what it has [s]."""
+SECONDS_TO_END = 5.0
+"""How long it may take to end when told to after that [s]."""
 SECONDS_BETWEEN_LINES = 20.0
 """How often progress is told where there is no terminal to draw it on [s]."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -58,7 +60,7 @@ def is_finished(cell: Cell) -> bool:
         return False
     options = parse_train(cell.argv)
     written = read_json(cell.folder / CONFIG)
-    asked = resolved(options, build(options))
+    asked = finite(resolved(options, build(options)))
     if changed := sorted(key for key in asked if asked[key] != written.get(key)):
         raise ValueError(
             f"{cell.folder} was trained with another {', '.join(changed)} than is asked for now; "
@@ -98,6 +100,8 @@ def train_cells(cells: Sequence[Cell], *, jobs: int, console: Console) -> None:
                     for run in running.values():
                         console.print(f"{run.name}: {run.share:.0%}, {run.status}", soft_wrap=True)
         finally:
+            for run in running.values():
+                run.interrupt()
             for run in running.values():
                 run.stop()
 
@@ -161,16 +165,21 @@ class _Run:
             # Before adaptation, and after each update.
             self.status = f"{last.get('time/fps', 0.0):,.0f} steps/s · return {' → '.join(returns)}"
 
+    def interrupt(self) -> None:
+        """Tell it to save what it has and end, as Ctrl-C does."""
+        # Ctrl-C at the terminal may have reached it already; `train` takes no notice of a second one.
+        self._process.send_signal(signal.SIGINT)
+
     def stop(self) -> None:
-        """Interrupt it, so that it saves what it has, and wait for its end."""
-        # Ctrl-C at the terminal has reached the run already, and a second one might break its saving.
-        for insist in (False, True):
-            if insist:
-                self._process.send_signal(signal.SIGINT)
+        """Wait until it has saved; end it by force if it does not end by itself, or on another Ctrl-C."""
+        for seconds, insist in (
+            (SECONDS_TO_SAVE, self._process.terminate),
+            (SECONDS_TO_END, self._process.kill),
+        ):
             with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                self._process.wait(SECONDS_TO_SAVE)
+                self._process.wait(seconds)
                 return
-        self._process.kill()
+            insist()
         self._process.wait()
 
 

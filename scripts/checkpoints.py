@@ -50,7 +50,8 @@ def load_arms(
     """Return the learners of each training seed, checked to belong together.
 
     Raises:
-        ValueError: if a checkpoint is missing, stands in the wrong place, or is of another family.
+        ValueError: if a checkpoint is missing, stands in the wrong place, is of another family, or a training seed
+            comes twice.
     """
     counts = {"--adapted": len(adapted), "--robust": len(robust), "--oracle": len(oracle)}
     if not adapted or len(set(counts.values())) > 1:
@@ -61,6 +62,16 @@ def load_arms(
         learners = (load(paths[0]), load(paths[1]), load(paths[2]))
         _check_arms(learners, paths)
         seeds.append(learners)
+    arms = {"--adapted": adapted, "--robust": robust, "--oracle": oracle}
+    for index, (name, files) in enumerate(arms.items()):
+        trained = [learners[index].seed for learners in seeds]
+        if len({checkpoint_in(file).resolve() for file in files}) < len(files):
+            raise ValueError(f"{name} names a checkpoint twice: {' '.join(map(str, files))}")
+        if len(set(trained)) < len(trained):
+            raise ValueError(
+                f"{name} expects a checkpoint for each training seed, got those of seeds "
+                f"{', '.join(map(str, trained))}; counted twice, a seed makes intervals too narrow"
+            )
     return seeds
 
 

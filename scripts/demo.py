@@ -26,6 +26,8 @@ from metamotor.scripts.options import parse
 from metamotor.scripts.runs import new_folder, write_json
 
 FAMILY = "PandaReach-v0"
+QUICK_STEPS = 1500
+"""Environment steps of each arm at most, when only the workings are shown."""
 NUM_FILMED = 3
 """Test tasks that are filmed."""
 LARGEST_DIFFERENCE = 1e-5
@@ -34,7 +36,7 @@ LARGEST_DIFFERENCE = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Meta-train a Panda to reach hidden goals, and show what that is worth; takes some five minutes on two cores.
+    """Meta-train a Panda to reach hidden goals, and show what that is worth; takes minutes.
 
     Trains the adapted, the robust and the oracle arm at once, evaluates them on 40 goals that training never drew,
     films the arm before and after adaptation, exports the adapted policy to ONNX and runs the file.
@@ -42,8 +44,8 @@ class Demo:
 
     seed: int = 0
     """Of everything random."""
-    total_timesteps: int | None = None
-    """Environment steps of each arm; without it, the preset's."""
+    total_timesteps: int = 300_000
+    """Environment steps of each arm; all other settings are the preset's."""
     jobs: int = 2
     """Processes at work at once."""
     out: Path | None = None
@@ -85,9 +87,8 @@ def demonstrate(options: Demo, console: Console) -> Path:
 
 def _cells(options: Demo, folder: Path) -> list[Cell]:
     """Return the three arms. The last one starts when a core is free, and then soon has both to itself."""
-    steps = options.total_timesteps or (1500 if options.quick else None)
-    budget = ["--seed", str(options.seed)]
-    budget += ["--total-timesteps", str(steps)] if steps else []
+    steps = min(options.total_timesteps, QUICK_STEPS) if options.quick else options.total_timesteps
+    budget = ["--seed", str(options.seed), "--total-timesteps", str(steps)]
     if options.quick:
         budget += ["--meta-batch-size", "2", "--episodes-per-task", "3"]
         budget += ["--validation-tasks", "1", "--validation-episodes", "1"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol
 from metamotor.scripts.checkpoints import load_arms
 from metamotor.scripts.options import parse
@@ -40,6 +41,8 @@ class Evaluate:
 def main(argv: Sequence[str]) -> None:
     """Run the subcommand."""
     options: Evaluate = parse(Evaluate, argv, "evaluate")
+    if options.num_workers < 0:
+        raise ValueError(f"num_workers must not be negative, got {options.num_workers}")
     clock, console = CpuClock(), Console()
     seeds = load_arms(options.adapted, options.robust, options.oracle)
     family = seeds[0][0].family
@@ -68,5 +71,6 @@ def present(
     for mode in MODES:
         console.print(table(report, mode))
     draw(report, folder / "returns.png")
-    (folder / "report.md").write_text(f"# {report.family}\n\n{markdown(report, 'returns.png')}")
+    text = f"# {report.family}\n\n{markdown(report, 'returns.png')}"
+    write_atomically(folder / "report.md", text.encode())
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import resource
@@ -48,9 +49,19 @@ def new_folder(out: Path | None, name: str) -> Path:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> Path:
-    """Write a mapping as JSON, whole or not at all; return where."""
-    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+    """Write a mapping as JSON, whole or not at all, with null for what is not finite; return where."""
+    text = json.dumps(finite(values), indent=1, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
     return path
+
+
+def finite(value: Any) -> Any:
+    """Return JSON values with None in place of infinity and NaN, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -211,6 +211,10 @@ MISTAKES = {
     "SB3's file": (("export", "model.zip"), "unpickles"),
     "no episodes to run": (("run", "x.onnx", "--episodes", "0"), "episodes must be at least 1"),
     "no seeds": (("bench", "learning", "--seeds"), "seeds must be at least one"),
+    "a window and a film": (
+        ("run", "x.onnx", "--gui", "--gif", "x.gif"),
+        "--gui and --gif exclude each other",
+    ),
     "no benchmark": (("bench", "nothing"), "Available subcommands: all, sampling"),
 }
 
@@ -277,6 +281,11 @@ def test_a_file_of_another_kind_is_told(
         (("--task", '{"goal_x": NaN, "goal_y": 0.0}'), "finite"),
         (("--out", "model.onnx"), "ends in .zip"),
         (("--out", "nowhere/model.zip"), "no folder nowhere"),
+        (("--out", "/proc/model.zip"), "cannot write model.zip to /proc"),
+        (
+            ("--task", '{"goal_x": 1e200, "goal_y": 0.0}'),
+            "goal_x of PointNavigation-v0 must be in [-0.75, 0.75] m, got 1e+200",
+        ),
     ],
 )
 def test_adapt_refuses(
@@ -297,6 +306,47 @@ def test_arms_in_the_wrong_place_are_told(metamotor: Program, arms: dict[str, Pa
     )
     assert "got 2 --adapted, 1 --robust, 1 --oracle" in uneven.err
     assert "nothing to adapt to" in metamotor("adapt", oracle).err
+
+
+def test_a_seed_that_comes_twice_is_told(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    adapted, robust, oracle = arms.values()
+    others = ("--robust", robust, robust, "--oracle", oracle, oracle)
+    best = adapted / "checkpoints" / "best.safetensors"
+    same = metamotor("evaluate", "--adapted", adapted, best, *others, "--out", tmp_path / "out")
+    assert same.code == 2
+    assert "--adapted names a checkpoint twice" in same.err
+    copy = shutil.copy(best, tmp_path / "copy.safetensors")
+    done = metamotor("evaluate", "--adapted", adapted, copy, *others, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert (
+        "--adapted expects a checkpoint for each training seed, got those of seeds 0, 0" in done.err
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_folder_is_left_of_an_evaluation_by_no_workers(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    checkpoints = [word for arm, path in arms.items() for word in (f"--{arm}", path)]
+    done = metamotor("evaluate", *checkpoints, "--num-workers", "-1", "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "num_workers must not be negative" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_steps_or_without_a_picture_is_told(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "policy.onnx"
+    assert metamotor("export", arms["adapted"], "--episodes", "2", "--out", out).code == 0
+    done = metamotor("run", out, "--horizon", "0")
+    assert done.code == 2
+    assert "horizon must be a whole number of at least 1, got 0" in done.err
+    done = metamotor("run", out, "--gui")
+    assert done.code == 2
+    assert "PointNavigation-v0 renders in [] or None, got 'human'" in done.err
 
 
 def test_a_policy_for_another_robot_is_told(

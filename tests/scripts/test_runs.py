@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shlex
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from metamotor.scripts import cells
 from metamotor.scripts.cells import Cell, is_finished, train_cells
-from metamotor.scripts.runs import checkpoint_in, new_folder, read_json, read_progress
+from metamotor.scripts.demo import Demo, _cells
+from metamotor.scripts.runs import (
+    checkpoint_in,
+    new_folder,
+    read_json,
+    read_progress,
+    write_json,
+)
+from metamotor.scripts.train import parse_train
 from tests.scripts.conftest import TINY, Program
 
 QUIET = Console(quiet=True)
@@ -27,6 +41,62 @@ def test_a_line_that_is_being_written_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "progress.csv").write_text("a,b,c\n1,2.5,\n3,")
     assert read_progress(tmp_path) == [{"a": 1.0, "b": 2.5}, {"a": 3.0}]
     assert read_progress(tmp_path / "nowhere") == []
+
+
+def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+    values = {"best": -float("inf"), "all": [1.0, float("nan")], "name": "inf"}
+    text = write_json(tmp_path / "values.json", values).read_text()
+    assert json.loads(text) == {"best": None, "all": [1.0, None], "name": "inf"}
+
+
+def test_the_demo_has_a_budget_of_its_own(tmp_path: Path) -> None:
+    for options, steps in ((Demo(), 300_000), (Demo(quick=True), 1500)):
+        made = [parse_train(cell.argv) for cell in _cells(options, tmp_path)]
+        assert [cell.arm for cell in made] == ["adapted", "robust", "oracle"]
+        assert {cell.total_timesteps for cell in made} == {steps}
+
+
+def stopping(code: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Stop a program in place of `metamotor train`; return its exit code."""
+    monkeypatch.setattr(cells, "SECONDS_TO_SAVE", 0.5)
+    monkeypatch.setattr(cells, "SECONDS_TO_END", 0.5)
+    run = cells._Run.__new__(cells._Run)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    run._process = process
+    assert process.stdout is not None
+    process.stdout.readline()
+    run.interrupt()
+    run.stop()
+    process.stdout.close()
+    return process.returncode
+
+
+def test_a_run_is_interrupted_before_anything_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = "import signal, sys, time\n"
+    wait = "print(flush=True)\ntime.sleep(60)\n"
+    saves = f"{start}signal.signal(signal.SIGINT, lambda *_: sys.exit(130))\n{wait}"
+    assert stopping(saves, monkeypatch) == 130
+    deaf = f"{start}signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    assert stopping(f"{deaf}{wait}", monkeypatch) == -15
+    deafer = f"{deaf}signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{wait}"
+    assert stopping(deafer, monkeypatch) == -9
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_saves(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell", (*TINY[:-2], "--total-timesteps", "100000000"))
+    run = cells._Run(cell)
+    end = time.monotonic() + 60
+    while len(read_progress(cell.folder)) < 4 and time.monotonic() < end:
+        time.sleep(0.05)
+    for _ in range(3):  # the terminal's, the parent's, and an impatient one
+        with contextlib.suppress(ProcessLookupError):
+            run.interrupt()
+        time.sleep(0.02)
+    run.stop()
+    summary = read_json(cell.folder / "summary.json")
+    assert summary["status"] == "interrupted"
+    assert (cell.folder / "checkpoints" / "last.safetensors").is_file()
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(arms: dict[str, Path]) -> None:
