@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.rollouts import RolloutJob, derive_seed
 from metamotor.meta.workers import LocalSampler
@@ -66,8 +68,15 @@ def main(argv: Sequence[str]) -> None:
     console = Console()
     console.print(f"{learner.family.name}, {task}", soft_wrap=True)
     console.print(_table(before, after, options.adaptation))
-    model.save(out)
+    _save(model, out)
     console.print(f"Saved {out}", soft_wrap=True)
+
+
+def _save(model: Any, out: Path) -> None:
+    """Write a model, whole or not at all."""
+    file = io.BytesIO()
+    model.save(file)
+    write_atomically(out, file.getvalue())
 
 
 def adapted_model(learner: MetaLearner, task: Any, adaptation: Adaptation) -> Any:

@@ -89,7 +89,16 @@ def write_gif(path: Path, frames: Sequence[Array]) -> Path:
     """Write frames as an endless GIF; return where."""
     import imageio.v3 as iio
 
-    iio.imwrite(path, np.stack(frames), duration=1000 / FRAMES_PER_SECOND, loop=0)
+    from metamotor.meta.checkpoints import write_atomically  # with torch, which `run` does without
+
+    film = iio.imwrite(
+        "<bytes>",
+        np.stack(frames),
+        extension=".gif",
+        duration=1000 / FRAMES_PER_SECOND,
+        loop=0,
+    )
+    write_atomically(path, film)
     return path
 
 
@@ -97,6 +106,9 @@ def write_contact_sheet(path: Path, frames: Sequence[Array], count: int = 5) -> 
     """Write some of the frames below each other as one PNG; return where."""
     import imageio.v3 as iio
 
+    from metamotor.meta.checkpoints import write_atomically
+
     chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    iio.imwrite(path, np.concatenate([frames[index] for index in chosen], axis=0))
+    sheet = np.concatenate([frames[index] for index in chosen], axis=0)
+    write_atomically(path, iio.imwrite("<bytes>", sheet, extension=".png"))
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from metamotor.meta.checkpoints import write_atomically
 from metamotor.scripts.runs import read_progress
 
 CURVES = {
@@ -45,8 +47,14 @@ def draw_learning_curve(folder: Path) -> Path | None:
     axis.set(xlabel="environment steps", ylabel="return", title=folder.name)
     axis.legend(frameon=False)
     path = folder / "figures" / "learning_curve.png"
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=120)
+    return save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all; return where."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=120)
+    write_atomically(path, drawn.getvalue())
     return path
 
 

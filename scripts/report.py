@@ -24,7 +24,7 @@ from metamotor.meta.statistics import (
     gap_closed,
     interquartile_mean,
 )
-from metamotor.scripts.figures import COLORS, new_figure
+from metamotor.scripts.figures import COLORS, new_figure, save
 
 Array = NDArray[Any]
 
@@ -248,9 +248,7 @@ def draw(report: Report, path: Path) -> Path:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS), frameon=False)
     figure.suptitle(f"{report.family}, {_seeds(report)}", fontsize="medium")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    return path
+    return save(figure, path)
 
 
 def _draw_returns(axis: Any, report: Report, mode: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from metamotor import envs
+from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol
 from metamotor.scripts.benchmarks.results import described
 from metamotor.scripts.cells import Cell, train_cells
@@ -84,7 +85,7 @@ def run(options: Learning, command: str, console: Console) -> None:
     }
     write_json(folder / f"{family.name}.json", contents)
     text = document(report, command, training, contents["machine"], options)
-    (folder / f"{family.name}.md").write_text(text)
+    write_atomically(folder / f"{family.name}.md", text.encode())
     console.print(f"Written to {folder}/{family.name}.md", soft_wrap=True)
 
 
@@ -128,8 +129,9 @@ def evaluate(options: Learning, arms: Sequence[Cell], seed: int) -> tuple[Evalua
     )
     evaluation = evaluator.evaluate(*learners)
     evaluation.save(path)
-    write_json(cost, clock.read())
-    return evaluation, clock.read()["cpu_seconds"]
+    spent = clock.read()
+    write_json(cost, spent)
+    return evaluation, spent["cpu_seconds"]
 
 
 def _ended(cell: Cell) -> float:
@@ -168,7 +170,8 @@ def document(
     scales = dataclasses.asdict(options.protocol)
     lines += [
         "",
-        "CPU seconds are those of the whole process from the first line of training to the last, validation included.",
+        "CPU seconds are user and system time of the training process and its workers, from the making of the learner "
+        "to the last checkpoint, validation included; Python's start and the imports before it are not.",
         f"Training seeds {', '.join(map(str, report.seeds))}; protocol "
         f"{', '.join(f'{key} {value}' for key, value in scales.items())}.",
         described(where),

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from metamotor.meta.checkpoints import write_atomically
 from metamotor.scripts.runs import machine, write_json
 
 
@@ -59,7 +60,7 @@ def write_results(
         described(where),
         "",
     ]
-    (out / f"{name}.md").write_text("\n".join(lines))
+    write_atomically(out / f"{name}.md", "\n".join(lines).encode())
     console.print(f"Written to {out / name}.md", soft_wrap=True)
 
 
