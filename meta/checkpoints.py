@@ -1,11 +1,13 @@
 """Checkpoints: one safetensors file that holds the tensors and, in its header, everything else as JSON.
 
-One file, written under a temporary name, flushed and renamed, is whole or not there. Nothing in it is pickled: classes
+One file, written under a temporary name, flushed and renamed, is whole or not there; a checksum of tensors and document
+tells what was damaged later. Nothing in it is pickled: classes
 are stored by name, and only those of torch and Stable-Baselines3 are looked up again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -13,23 +15,45 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from metamotor.meta.checks import check_finite
+
 SUFFIX = ".safetensors"
+FORMAT = 2
+"""Of the files written here; format 1 had no checksum and is still read."""
 TRUSTED_MODULES = ("torch", "stable_baselines3", "sb3_contrib")
+ENTRIES: dict[str, type | tuple[type, ...]] = {
+    "learner": str,
+    "config": dict,
+    "algorithm": str,
+    "policy": (str, dict),
+    "base_kwargs": dict,
+    "family": dict,
+    "seed": int,
+    "iteration": int,
+    "num_timesteps": int,
+    "versions": dict,
+}
+"""What every document holds."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or as it was before, whenever the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def checkpoint_path(path: str | Path) -> Path:
@@ -41,10 +65,16 @@ def checkpoint_path(path: str | Path) -> Path:
 def write_checkpoint(
     path: str | Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]
 ) -> Path:
-    """Write tensors and a JSON document to `path` (its suffix added if missing); return where."""
+    """Write tensors and a JSON document to `path` (its suffix added if missing); return where.
+
+    Raises:
+        ValueError: if a tensor is not finite, or an entry has no JSON form; the file stays as it was.
+    """
     path = checkpoint_path(path)
-    header = {"metamotor": json.dumps(encode(document, "document"))}
+    check_finite(tensors.items(), f"{path} is not written, as what was learned is not finite")
+    text = json.dumps(encode({"format": FORMAT, **document}, "document"))
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    header = {"metamotor": text, "sha256": _digest(contiguous, text)}
     write_atomically(path, save(contiguous, metadata=header))
     return path
 
@@ -54,22 +84,82 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is truncated, or not a checkpoint of this package.
+        ValueError: if it is damaged, or not a checkpoint of this package.
     """
     path = checkpoint_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        document = decode(json.loads(header["metamotor"]))
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        tensors, text = _read_file(path)
+        document = _parse(text)
+        check_finite(tensors.items(), "a tensor is not finite")
+    except (SafetensorError, ValueError) as error:
         raise ValueError(
-            f"{path} is not a whole metamotor checkpoint ({error}); it may have been truncated "
-            "in a copy: compare its size with the original's"
+            f"{path} is not a whole metamotor checkpoint ({error}); it may have been damaged or "
+            "truncated in a copy: compare it with the original, or take another checkpoint"
         ) from error
+    document = decode(document)
+    if document["format"] > FORMAT:
+        raise ValueError(f"{path} has format {document['format']}: update metamotor to read it")
     return tensors, document
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors and the document's text, compared with their checksum."""
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if "metamotor" not in header:
+        raise ValueError("it has no document")
+    text = header["metamotor"]
+    if set(header) == {"metamotor"} and '"format": 1,' in text:
+        return tensors, text
+    if header.get("sha256") != _digest(tensors, text):
+        raise ValueError("its checksum is not that of its content")
+    return tensors, text
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Return the document, its classes still names, checked to have every entry."""
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("its document is not a JSON object")
+    for name, kind in {"format": int, **ENTRIES}.items():
+        if name not in document:
+            raise ValueError(f"its document has no {name}")
+        if not isinstance(document[name], kind):
+            raise ValueError(f"its document's {name} is {document[name]!r}")
+    family = document["family"]
+    if not isinstance(family.get("name"), str) or "config" not in family:
+        raise ValueError(f"its document's family is {family!r}")
+    return document
+
+
+def fitting(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors that are expected, checked to have the same shapes and types.
+
+    Raises:
+        ValueError: naming the first that is missing or different.
+    """
+    for name, like in expected.items():
+        if name not in tensors:
+            raise ValueError(f"there is no tensor {name}")
+        given = tensors[name]
+        if (given.shape, given.dtype) != (like.shape, like.dtype):
+            raise ValueError(
+                f"{name} has the shape {tuple(given.shape)} of {given.dtype}, "
+                f"not {tuple(like.shape)} of {like.dtype}"
+            )
+    return {name: tensors[name] for name in expected}
 
 
 def encode(value: Any, where: str) -> Any:
@@ -82,7 +172,7 @@ def encode(value: Any, where: str) -> Any:
         return {str(key): encode(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, type) and value.__module__.split(".")[0] in TRUSTED_MODULES:
+    if isinstance(value, type) and is_trusted(value):
         return {"__class__": f"{value.__module__}:{value.__qualname__}"}
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -103,11 +193,26 @@ def decode(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if set(value) == {"__class__"}:
-        module, _, name = str(value["__class__"]).partition(":")
-        if module.split(".")[0] not in TRUSTED_MODULES:
-            raise ValueError(f"the checkpoint names a class of {module}, which is not loaded")
-        found = getattr(importlib.import_module(module), name, None)
-        if not isinstance(found, type):
-            raise ValueError(f"the checkpoint names {module}:{name}, which is not a class here")
-        return found
+        return _class_named(str(value["__class__"]))
     return {key: decode(item) for key, item in value.items()}
+
+
+def is_trusted(found: type) -> bool:
+    """Tell whether a class is looked up again by its name when a checkpoint is read."""
+    is_nested = "." in found.__qualname__
+    return found.__module__.split(".")[0] in TRUSTED_MODULES and not is_nested
+
+
+def _class_named(text: str) -> type:
+    module, _, name = text.partition(":")
+    if module.split(".")[0] not in TRUSTED_MODULES:
+        raise ValueError(f"the checkpoint names a class of {module}, which is not loaded")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except (ImportError, TypeError, ValueError):
+        found = None
+    if not isinstance(found, type):
+        raise ValueError(f"the checkpoint names {text}, which is not a class here")
+    if not is_trusted(found):
+        raise ValueError(f"the checkpoint names a class of {found.__module__}, which is not loaded")
+    return found

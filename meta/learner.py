@@ -21,10 +21,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
 import metamotor
-from metamotor.envs import FAMILIES, Task, make
-from metamotor.meta.checkpoints import read_checkpoint, write_checkpoint
+from metamotor.envs import Task
+from metamotor.meta.checkpoints import encode, read_checkpoint, write_checkpoint
 from metamotor.meta.checks import (
-    check_algorithm,
     check_family,
     check_finite,
     check_same_spaces,
@@ -33,14 +32,20 @@ from metamotor.meta.checks import (
 from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.on_policy import OnPolicyAdapter
 from metamotor.meta.progress import Progress
+from metamotor.meta.records import (
+    algorithm_entry,
+    check_family_name,
+    check_family_settings,
+    family_entry,
+    find_algorithm,
+    find_family,
+    find_policy,
+    policy_entry,
+    resolve_algorithm,
+)
 from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
 from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import LocalSampler, ProcessSampler, make_sampler
-
-ALGORITHMS = {
-    name: getattr(stable_baselines3, name) for name in ("PPO", "A2C", "SAC", "TD3", "DDPG", "DQN")
-}
-"""Stable-Baselines3's algorithms by name, as the command line and checkpoints say them."""
 
 Callbacks = BaseCallback | Sequence[BaseCallback] | None
 
@@ -91,6 +96,7 @@ class MetaLearner(ABC):
         self.num_timesteps = 0
         self.logger = Logger(folder=None, output_formats=[])
         self._sampler: LocalSampler | ProcessSampler | None = None
+        encode(self._document(), "document")  # what cannot be saved fails now, not after training
         with one_torch_thread():
             self._setup()
 
@@ -126,7 +132,7 @@ class MetaLearner(ABC):
 
     @abstractmethod
     def _load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take what `_state` returned."""
+        """Take what `_state` returned, or refuse it with a ValueError before anything is changed."""
 
     # Meta-training --------------------------------------------------------------------------------
 
@@ -267,20 +273,21 @@ class MetaLearner(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint that `load` and then `learn` go on from to the same bits; return where."""
-        document = {
-            "format": 1,
+        return write_checkpoint(path, self._state(), self._document())
+
+    def _document(self) -> dict[str, Any]:
+        return {
             "learner": type(self).__name__,
             "config": dataclasses.asdict(self.config),
-            "algorithm": self.algorithm.__name__,
-            "policy": self.policy,
+            "algorithm": algorithm_entry(self.algorithm),
+            "policy": policy_entry(self.policy),
             "base_kwargs": self.base_kwargs,
-            "family": {"name": self.family.name, "config": getattr(self.family, "config", {})},
+            "family": family_entry(self.family),
             "seed": self.seed,
             "iteration": self.iteration,
             "num_timesteps": self.num_timesteps,
             "versions": versions(),
         }
-        return write_checkpoint(path, self._state(), document)
 
     @classmethod
     def load(
@@ -289,6 +296,7 @@ class MetaLearner(ABC):
         *,
         family: Any = None,
         algorithm: type[OnPolicyAlgorithm] | None = None,
+        policy: type[ActorCriticPolicy] | None = None,
         num_workers: int = 0,
     ) -> Self:
         """Return the learner that was saved.
@@ -297,33 +305,42 @@ class MetaLearner(ABC):
             path: of the checkpoint.
             family: needed if it is not one of this package's.
             algorithm: needed if it is not one of Stable-Baselines3's.
+            policy: needed if it is a class that is not one of Stable-Baselines3's.
             num_workers: as for the constructor.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is truncated, of another learner, or does not fit the family.
+            ValueError: if it is damaged, of another learner, or does not fit the family.
         """
         tensors, document = read_checkpoint(path)
         if document["learner"] != cls.__name__:
             raise ValueError(f"{path} was saved by {document['learner']}, not by {cls.__name__}")
         if family is None:
-            family = _family_of(document, path)
+            family = find_family(document, path)
+        check_family_name(document, family, path)
+        try:
+            config = cls.Config(**document["config"])
+        except TypeError as error:  # a setting that this version does not know
+            raise ValueError(
+                f"{path} was saved by another version of metamotor: {error}"
+            ) from error
         learner = cls(
-            algorithm or document["algorithm"],
-            document["policy"],
+            algorithm or find_algorithm(document, path),
+            policy or find_policy(document, path),
             family,
-            cls.Config(**document["config"]),
+            config,
             base_kwargs=document["base_kwargs"],
             num_workers=num_workers,
             seed=document["seed"],
         )
         try:
             learner._load_state(tensors)
-        except (KeyError, RuntimeError) as error:
+        except ValueError as error:
             raise ValueError(
                 f"the weights in {path} do not fit {family.name} with observations "
                 f"{family.observation_space.shape} and actions {family.action_space}: {error}"
             ) from error
+        check_family_settings(document, family, path)
         learner.iteration = document["iteration"]
         learner.num_timesteps = document["num_timesteps"]
         return learner
@@ -335,18 +352,6 @@ class MetaLearner(ABC):
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take a snapshot back."""
         self._load_state(tensors)
-
-
-def resolve_algorithm(algorithm: Any) -> type[OnPolicyAlgorithm]:
-    """Return an algorithm's class from its name or itself; refuse what meta-learners cannot wrap."""
-    if isinstance(algorithm, str):
-        if algorithm not in ALGORITHMS:
-            raise ValueError(
-                f"unknown algorithm {algorithm!r}; Stable-Baselines3 has {', '.join(ALGORITHMS)}"
-            )
-        algorithm = ALGORITHMS[algorithm]
-    check_algorithm(algorithm)
-    return algorithm  # type: ignore[no-any-return]
 
 
 def versions() -> dict[str, str]:
@@ -363,12 +368,3 @@ def _as_callback(callback: Callbacks) -> BaseCallback:
     if isinstance(callback, BaseCallback):
         return callback
     return CallbackList(list(callback or []))
-
-
-def _family_of(document: Mapping[str, Any], path: str | Path) -> Any:
-    name = document["family"]["name"]
-    if name not in FAMILIES:
-        raise ValueError(
-            f"{path} was trained on {name!r}, which is not in this package: pass family="
-        )
-    return make(name, **document["family"]["config"])

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metamotor.meta.checkpoints import fitting
 from metamotor.meta.checks import check_number, check_whole
 from metamotor.meta.experience import Experience, prepare, surrogate_loss
 from metamotor.meta.functional import surrogates
@@ -366,16 +367,25 @@ class MAML(MetaLearner):
         return tensors
 
     def _load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, value in self.params.items():
-                value.copy_(tensors[f"params.{name}"])
-            for step, sizes in enumerate(self.inner_lrs):
-                for name, size in sizes.items():
-                    size.copy_(tensors[f"inner_lr.{step}.{name}"])
+        expected = {f"params.{name}": value for name, value in self.params.items()}
+        for step, sizes in enumerate(self.inner_lrs):
+            expected |= {f"inner_lr.{step}.{name}": size for name, size in sizes.items()}
         leaves = {**self._policy_leaves(), **self._step_size_leaves()}
+        moments: Params = {}
         for name, leaf in leaves.items():
-            keys = ("step", "exp_avg", "exp_avg_sq")
             if f"optimizer.{name}.step" in tensors:
+                moments[f"optimizer.{name}.step"] = torch.tensor(0.0)
+                moments[f"optimizer.{name}.exp_avg"] = leaf
+                moments[f"optimizer.{name}.exp_avg_sq"] = leaf
+        found = fitting(tensors, {**expected, **moments})
+        if unknown := sorted(set(tensors) - set(found)):
+            raise ValueError(f"there is no place for {', '.join(unknown)}")
+        with torch.no_grad():
+            for name, value in expected.items():
+                value.copy_(found[name])
+        for name, leaf in leaves.items():
+            if f"optimizer.{name}.step" in moments:
                 self.optimizer.state[leaf] = {
-                    key: tensors[f"optimizer.{name}.{key}"].clone() for key in keys
+                    key: found[f"optimizer.{name}.{key}"].clone()
+                    for key in ("step", "exp_avg", "exp_avg_sq")
                 }

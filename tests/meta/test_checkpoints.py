@@ -7,24 +7,44 @@ import torch
 from safetensors.torch import save_file
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
-from metamotor.meta.checkpoints import decode, encode, read_checkpoint, write_checkpoint
+from metamotor.meta.checkpoints import (
+    _digest,
+    decode,
+    encode,
+    read_checkpoint,
+    write_atomically,
+    write_checkpoint,
+)
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(1.5)}
+DOCUMENT = {
+    "learner": "MAML",
+    "config": {"inner_lr": 0.1},
+    "algorithm": "PPO",
+    "policy": "MlpPolicy",
+    "base_kwargs": {},
+    "family": {"name": "Bandit", "config": {}},
+    "seed": 0,
+    "iteration": 3,
+    "num_timesteps": 400,
+    "versions": {},
+}
 
 
 def test_round_trip(tmp_path):
-    document = {"x": 0.1, "list": [1, None, True], "class": torch.nn.ReLU, "e": FlattenExtractor}
+    kwargs = {"x": 0.1, "list": [1, None, True], "class": torch.nn.ReLU, "e": FlattenExtractor}
+    document = DOCUMENT | {"base_kwargs": kwargs}
     path = write_checkpoint(tmp_path / "runs" / "best", TENSORS, document)
     assert path.name == "best.safetensors"
     tensors, read = read_checkpoint(tmp_path / "runs" / "best")
-    assert read == document
+    assert read == document | {"format": 2}
     assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
     assert [file.name for file in path.parent.iterdir()] == ["best.safetensors"]
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.999])
 def test_a_truncated_file_is_refused(tmp_path, keep):
-    path = write_checkpoint(tmp_path / "a", TENSORS, {"x": 1})
+    path = write_checkpoint(tmp_path / "a", TENSORS, DOCUMENT)
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
     with pytest.raises(ValueError, match="not a whole metamotor checkpoint"):
@@ -44,15 +64,101 @@ def test_what_has_no_json_form_is_refused_by_name():
         encode({"policy_kwargs": {"schedule": lambda progress: progress}}, "document")
 
 
-@pytest.mark.parametrize("name", ["os:system", "subprocess:Popen", "torch.nn:Module.train"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os:system",
+        "subprocess:Popen",
+        "torch.nn:Module.train",
+        "torch.hub:Path",  # the module is trusted, the class in it is pathlib's
+        "torch.nowhere:ReLU",
+        "torch..nn:ReLU",
+        "torch:",
+    ],
+)
 def test_only_classes_of_trusted_modules_are_looked_up(name):
     with pytest.raises(ValueError, match=r"not loaded|not a class"):
         decode(json.loads(json.dumps({"__class__": name})))
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = write_checkpoint(tmp_path / "a", TENSORS, {"x": 1})
+    path = write_checkpoint(tmp_path / "a", TENSORS, DOCUMENT)
     before = path.read_bytes()
     with pytest.raises(ValueError, match="document"):
         write_checkpoint(tmp_path / "a", TENSORS, {"x": object()})
+    with pytest.raises(ValueError, match=r"not written.*see b"):
+        write_checkpoint(tmp_path / "a", TENSORS | {"b": torch.tensor(torch.nan)}, DOCUMENT)
     assert path.read_bytes() == before
+
+
+def test_a_write_that_breaks_off_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(tmp_path / "a", b"content")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    path = write_checkpoint(tmp_path / "a", TENSORS, DOCUMENT)
+    content = path.read_bytes()
+    for index in range(0, 8 * len(content), 13):  # each byte or the next one, in changing places
+        damaged = bytearray(content)
+        damaged[index // 8] ^= 1 << index % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="not a whole metamotor checkpoint"):
+            read_checkpoint(path)
+
+
+def save_by_hand(path, tensors, text, **header):
+    digest = _digest(tensors, text)
+    save_file(tensors, path, metadata={"metamotor": text, "sha256": digest} | header)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "2"}, "format is '2'"),
+        ({"seed": None}, "seed is None"),
+        ({"policy": 3}, "policy is 3"),
+        ({"family": {"name": "Bandit"}}, "family is {'name': 'Bandit'}"),
+        ({"format": 3}, "format 3: update metamotor"),
+    ],
+    ids=str,
+)
+def test_documents_with_wrong_entries_are_refused(tmp_path, changes, message):
+    path = tmp_path / "a.safetensors"
+    save_by_hand(path, TENSORS, json.dumps({"format": 2, **DOCUMENT, **changes}))
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["format", *DOCUMENT])
+def test_documents_without_an_entry_are_refused(tmp_path, name):
+    document = {"format": 2, **DOCUMENT}
+    del document[name]
+    save_by_hand(tmp_path / "a.safetensors", TENSORS, json.dumps(document))
+    with pytest.raises(ValueError, match=f"not a whole metamotor checkpoint.*has no {name}"):
+        read_checkpoint(tmp_path / "a")
+
+
+def test_other_contents_are_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    text = json.dumps({"format": 2, **DOCUMENT})
+    save_by_hand(path, TENSORS, "[1, 2]")
+    with pytest.raises(ValueError, match="not a JSON object"):
+        read_checkpoint(path)
+    save_by_hand(path, TENSORS | {"b": torch.tensor(torch.inf)}, text)
+    with pytest.raises(ValueError, match="a tensor is not finite: see b"):
+        read_checkpoint(path)
+    save_by_hand(path, TENSORS, text, sha256="0")
+    with pytest.raises(ValueError, match="checksum"):
+        read_checkpoint(path)
+
+
+def test_files_from_before_the_checksum_are_read(tmp_path):
+    text = json.dumps({"format": 1, **DOCUMENT})
+    save_file(TENSORS, tmp_path / "a.safetensors", metadata={"metamotor": text})
+    assert read_checkpoint(tmp_path / "a")[1]["num_timesteps"] == 400

@@ -17,8 +17,10 @@ from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from metamotor import envs, meta
+from metamotor.meta.checkpoints import read_checkpoint, write_checkpoint
 from metamotor.meta.rollouts import RolloutJob, derive_seed
 from metamotor.meta.workers import LocalSampler
 from tests.meta.toys import Bandit, Faulty
@@ -338,3 +340,56 @@ def test_loading_into_a_family_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'Bandit', which is not in this package: pass family="):
         meta.MAML.load(mine)
     assert meta.MAML.load(mine, family=Bandit()).num_timesteps == 0
+
+
+def test_a_checkpoint_is_loaded_only_into_what_it_was_trained_on(tmp_path):
+    path = make_learner().save(tmp_path / "point")
+    with pytest.raises(
+        ValueError, match=r"trained on PointNavigation-v0, but the family .* Bandit"
+    ):
+        meta.MAML.load(path, family=Bandit())
+    with pytest.raises(ValueError, match="with horizon=20, but the family given has horizon=30"):
+        meta.MAML.load(path, family=POINT.replace(horizon=30))
+    tensors, document = read_checkpoint(path)
+    bias = tensors.pop("params.action_net.bias")
+    write_checkpoint(path, tensors, document)
+    with pytest.raises(ValueError, match=r"there is no tensor params\.action_net\.bias"):
+        meta.MAML.load(path)
+    # Of a shape that would be spread out over the right one.
+    write_checkpoint(path, tensors | {"params.action_net.bias": bias[:1]}, document)
+    with pytest.raises(ValueError, match=r"action_net\.bias has the shape \(1,\)"):
+        meta.MAML.load(path)
+    more = {"params.action_net.bias": bias, "params.more": bias.clone()}
+    write_checkpoint(path, tensors | more, document)
+    with pytest.raises(ValueError, match=r"no place for params\.more"):
+        meta.MAML.load(path)
+    document["config"]["inner_momentum"] = 0.9
+    write_checkpoint(path, tensors, document)
+    with pytest.raises(ValueError, match=r"another version of metamotor.*inner_momentum"):
+        meta.MAML.load(path)
+
+
+class OwnPPO(PPO):
+    """A user's algorithm."""
+
+
+class OwnPolicy(ActorCriticPolicy):
+    """A user's policy."""
+
+
+def test_own_classes_are_passed_at_load(tmp_path):
+    learner = meta.MAML(OwnPPO, OwnPolicy, POINT)
+    path = learner.save(tmp_path / "own")
+    with pytest.raises(ValueError, match=r"OwnPPO, which is not .*: pass algorithm="):
+        meta.MAML.load(path)
+    with pytest.raises(ValueError, match=r"OwnPolicy, which is not .*: pass policy="):
+        meta.MAML.load(path, algorithm=OwnPPO)
+    loaded = meta.MAML.load(path, algorithm=OwnPPO, policy=OwnPolicy)
+    assert_equal(loaded._state(), learner._state())
+    trusted = meta.MAML(PPO, ActorCriticPolicy, POINT).save(tmp_path / "trusted")
+    assert meta.MAML.load(trusted).policy is ActorCriticPolicy
+
+
+def test_what_cannot_be_saved_fails_before_training():
+    with pytest.raises(ValueError, match=r"document\.base_kwargs\.learning_rate cannot be saved"):
+        meta.MAML(PPO, "MlpPolicy", POINT, base_kwargs={"learning_rate": lambda _: 1e-3})
