@@ -1,4 +1,4 @@
-"""The program `metamotor`: finds the subcommand, runs it, and tells a user's mistake in one message.
+"""The program `metamotor`: finds the subcommand, runs it, and tells a user's mistake in one line.
 
 Exit codes: 0, done; 2, a mistake in the input; 130, interrupted by Ctrl-C; 1, a bug of metamotor.
 """
@@ -91,7 +91,8 @@ def _guarded(action: Callable[[], None], debug: bool) -> int:
 
 
 def _tell(message: str) -> int:
-    print(f"metamotor: error: {message}", file=sys.stderr)
+    lines = (line.strip() for line in message.splitlines())
+    print(f"metamotor: error: {' '.join(line for line in lines if line)}", file=sys.stderr)
     return 2
 
 
