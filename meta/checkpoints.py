@@ -13,8 +13,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -25,6 +27,8 @@ from metamotor.meta.checks import check_finite
 SUFFIX = ".safetensors"
 FORMAT = 2
 """Of the files written here; format 1 had no checksum and is still read."""
+OWN = "__own__"
+"""Marks the name of a user's own class or function, which is not looked up."""
 TRUSTED_MODULES = ("torch", "stable_baselines3", "sb3_contrib")
 ENTRIES: dict[str, type | tuple[type, ...]] = {
     "learner": str,
@@ -163,7 +167,10 @@ def fitting(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> di
 
 
 def encode(value: Any, where: str) -> Any:
-    """Return a value as JSON can hold it; classes of torch and Stable-Baselines3 by their names.
+    """Return a value as JSON can hold it; classes and functions by their names.
+
+    Those of torch and Stable-Baselines3 are found again when the checkpoint is read; others are only named, and must be
+    given again (`find_own`).
 
     Raises:
         ValueError: naming the entry that has no JSON form.
@@ -174,11 +181,15 @@ def encode(value: Any, where: str) -> Any:
         return [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, type) and is_trusted(value):
         return {"__class__": f"{value.__module__}:{value.__qualname__}"}
+    if isinstance(value, type | FunctionType):
+        return {OWN: f"{value.__module__}:{value.__qualname__}"}
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(
-        f"{where} cannot be saved: {value!r} is neither a number, a text, a list, a mapping nor a "
-        f"class of {', '.join(TRUSTED_MODULES)}"
+        f"{where} cannot be saved: {value!r} is neither a number, a text, a list, a mapping, a class "
+        "nor a function"
     )
 
 
@@ -195,6 +206,17 @@ def decode(value: Any) -> Any:
     if set(value) == {"__class__"}:
         return _class_named(str(value["__class__"]))
     return {key: decode(item) for key, item in value.items()}
+
+
+def find_own(value: Any) -> str | None:
+    """Return the name of the first class or function in a decoded value that was only named, or None."""
+    if isinstance(value, dict):
+        if set(value) == {OWN}:
+            return str(value[OWN])
+        value = list(value.values())
+    if not isinstance(value, list):
+        return None
+    return next((name for item in value if (name := find_own(item))), None)
 
 
 def is_trusted(found: type) -> bool:

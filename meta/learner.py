@@ -38,6 +38,7 @@ from metamotor.meta.records import (
     check_family_settings,
     family_entry,
     find_algorithm,
+    find_base_kwargs,
     find_family,
     find_policy,
     policy_entry,
@@ -297,6 +298,7 @@ class MetaLearner(ABC):
         family: Any = None,
         algorithm: type[OnPolicyAlgorithm] | None = None,
         policy: type[ActorCriticPolicy] | None = None,
+        base_kwargs: Mapping[str, Any] | None = None,
         num_workers: int = 0,
     ) -> Self:
         """Return the learner that was saved.
@@ -306,6 +308,7 @@ class MetaLearner(ABC):
             family: needed if it is not one of this package's.
             algorithm: needed if it is not one of Stable-Baselines3's.
             policy: needed if it is a class that is not one of Stable-Baselines3's.
+            base_kwargs: needed, all of them, if a class or function of yours was among them.
             num_workers: as for the constructor.
 
         Raises:
@@ -329,7 +332,7 @@ class MetaLearner(ABC):
             policy or find_policy(document, path),
             family,
             config,
-            base_kwargs=document["base_kwargs"],
+            base_kwargs=base_kwargs or find_base_kwargs(document, path),
             num_workers=num_workers,
             seed=document["seed"],
         )

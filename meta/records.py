@@ -14,7 +14,7 @@ import stable_baselines3
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from metamotor.envs import FAMILIES, make
-from metamotor.meta.checkpoints import encode, is_trusted
+from metamotor.meta.checkpoints import encode, find_own, is_trusted
 from metamotor.meta.checks import check_algorithm, check_family
 
 ALGORITHMS = {
@@ -84,6 +84,13 @@ def find_policy(document: Mapping[str, Any], path: str | Path) -> Any:
             "pass policy="
         )
     return policy
+
+
+def find_base_kwargs(document: Mapping[str, Any], path: str | Path) -> Any:
+    """Return the base learner's arguments in a checkpoint, or say that they must be passed."""
+    if own := find_own(document["base_kwargs"]):
+        raise ValueError(f"{path} was trained with {own} in base_kwargs: pass base_kwargs= again")
+    return document["base_kwargs"]
 
 
 def find_family(document: Mapping[str, Any], path: str | Path) -> Any:

@@ -390,6 +390,22 @@ def test_own_classes_are_passed_at_load(tmp_path):
     assert meta.MAML.load(trusted).policy is ActorCriticPolicy
 
 
+def own_schedule(progress):
+    """A user's learning rate."""
+    return 1e-3 * progress
+
+
+def test_own_arguments_are_passed_at_load(tmp_path):
+    own = {"learning_rate": own_schedule, "policy_kwargs": {"log_std_init": np.float32(-1)}}
+    learner = meta.MAML(PPO, "MlpPolicy", POINT, base_kwargs=own)
+    path = learner.save(tmp_path / "own")
+    with pytest.raises(ValueError, match=r"own_schedule in base_kwargs: pass base_kwargs= again"):
+        meta.MAML.load(path)
+    loaded = meta.MAML.load(path, base_kwargs=own)
+    assert_equal(loaded._state(), learner._state())
+
+
 def test_what_cannot_be_saved_fails_before_training():
-    with pytest.raises(ValueError, match=r"document\.base_kwargs\.learning_rate cannot be saved"):
-        meta.MAML(PPO, "MlpPolicy", POINT, base_kwargs={"learning_rate": lambda _: 1e-3})
+    own = {"policy_kwargs": {"optimizer_kwargs": {"eps": 1e-5, "betas": object()}}}
+    with pytest.raises(ValueError, match=r"document\.base_kwargs\.policy_kwargs.* cannot be saved"):
+        meta.MAML(PPO, "MlpPolicy", POINT, base_kwargs=own)
