@@ -42,7 +42,7 @@ def interquartile_mean(returns: Array, *, resamples: int = 2000, seed: int = 0) 
         resamples: of the bootstrap, which draws seeds and tasks anew.
         seed: of the bootstrap.
     """
-    return _bootstrap(returns, _trimmed_mean, resamples, seed)
+    return _bootstrap(returns, iqm, resamples, seed)
 
 
 def gap_closed(
@@ -68,17 +68,18 @@ def gap_closed(
     stacked = np.stack([adapted, oracle, *others.values()], axis=-1)
 
     def gap(scores: Array) -> float:
-        means = [_trimmed_mean(scores[..., i]) for i in range(scores.shape[-1])]
+        means = [iqm(scores[..., i]) for i in range(scores.shape[-1])]
         best = max(means[2:])
         return float(np.divide(means[0] - best, means[1] - best))
 
-    means = {name: _trimmed_mean(scores) for name, scores in others.items()}
+    means = {name: iqm(scores) for name, scores in others.items()}
     best_other = max(means, key=lambda name: means[name])
     with np.errstate(divide="ignore", invalid="ignore"):  # where a resample has no gap
         return GapClosed(_bootstrap(stacked, gap, resamples, seed), best_other)
 
 
-def _trimmed_mean(scores: Array) -> float:
+def iqm(scores: Array) -> float:
+    """Return the interquartile mean of all scores, whatever their shape."""
     # What rliable's `aggregate_iqm` gives; scipy's `trim_mean` behind it takes 20 times as long to check its arguments.
     cut = scores.size // 4
     ordered = np.partition(scores, (cut, scores.size - cut - 1), axis=None)

@@ -23,6 +23,7 @@ from metamotor.meta.statistics import (
     GapClosed,
     gap_closed,
     interquartile_mean,
+    iqm,
 )
 from metamotor.scripts.figures import COLORS, new_figure, save
 
@@ -54,6 +55,8 @@ class Report:
     """By mode and method: the interquartile mean before adaptation and after each update."""
     gaps: Mapping[str, tuple[GapClosed, ...]]
     """By mode: the gap closed after each update."""
+    per_seed: Mapping[str, Mapping[str, tuple[tuple[float, ...], ...]]]
+    """By mode and method: each training seed's interquartile means, before adaptation and after each update."""
 
     def as_json(self) -> dict[str, Any]:
         """Return all numbers as JSON values."""
@@ -80,6 +83,7 @@ class Report:
                 ]
                 for mode, gaps in self.gaps.items()
             },
+            "returns_per_seed": self.per_seed,
         }
 
 
@@ -110,6 +114,10 @@ def summarise(evaluations: Sequence[Evaluation], learner: str = "MAML") -> Repor
             for mode, methods in scores.items()
         },
         gaps={mode: _gaps(methods) for mode, methods in scores.items()},
+        per_seed={
+            mode: {name: _of_each_seed(method) for name, method in methods.items()}
+            for mode, methods in scores.items()
+        },
     )
 
 
@@ -127,6 +135,11 @@ def _estimates(scores: Array) -> tuple[Estimate, ...]:
     if all(np.array_equal(point, points[0]) for point in points):
         return (interquartile_mean(points[0]),) * len(points)
     return tuple(interquartile_mean(point) for point in points)
+
+
+def _of_each_seed(scores: Array) -> tuple[tuple[float, ...], ...]:
+    """Return the interquartile mean of each seed at each point, by seed."""
+    return tuple(tuple(iqm(points) for points in seed.T) for seed in scores)
 
 
 def _gaps(scores: Mapping[str, Array]) -> tuple[GapClosed, ...]:
@@ -225,9 +238,26 @@ def markdown(report: Report, figure: str | None = None) -> str:
             *(f"| {' | '.join(map(_in_one_line, row))} |" for row in rows(report, mode)),
             "",
         ]
+    if len(report.seeds) > 1:
+        lines += _seed_table(report)
     if figure:
         lines += [f"![Returns over the robot's time, and the gap closed]({figure})", ""]
     return "\n".join(lines)
+
+
+def _seed_table(report: Report) -> list[str]:
+    """Return every seed's interquartile means as Markdown, stochastic policies, points separated by arrows."""
+    per_seed = report.per_seed["stochastic"]
+    head = " | ".join(f"seed {seed}" for seed in report.seeds)
+    lines = [f"| stochastic, seed by seed | {head} |", f"|---|{'---|' * len(report.seeds)}"]
+    for method, name in METHODS.items():
+        moves = method in ("fine_tuned", "scratch", "adapted")
+        cells = [
+            " → ".join(f"{value:.1f}" for value in (points if moves else points[:1]))
+            for points in per_seed[method]
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _in_one_line(cell: tuple[str, str]) -> str:
