@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words behind the program's name; None takes those of the process.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell starts its background jobs deaf to interrupts, and what they start inherits it; but an interrupt is how
-        # a training run is told to save and end.
+        # A shell starts its background jobs deaf to interrupts, and what they start inherits it; but an
+        # interrupt is how a training run is told to save and end.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("METAMOTOR_DEBUG", "0") not in ("", "0")
