@@ -38,7 +38,7 @@ MARKER_COLOR = (0.9, 0.1, 0.1, 1.0)
 """Red, green, blue and opacity."""
 
 _AXES = ("x", "y", "z")
-_HOME_POSITION = hand_position_and_jacobian(Panda.HOME)[0]
+_HOME_X, _HOME_Y, _HOME_Z = hand_position_and_jacobian(Panda.HOME)[0]
 _JOINT_SCALES = tuple(
     ((low + high) / 2, 2 / (high - low)) for low, high in zip(Panda.LOWER, Panda.UPPER, strict=True)
 )
@@ -87,15 +87,18 @@ class PandaReachEnv(SimulatedEnv[Panda]):
     def _observe(self) -> Array:
         # Scaled one by one: on so few numbers each numpy call costs more than all the arithmetic.
         robot = self.robot
+        x, y, z = robot.hand_position
+        vx, vy, vz = robot.hand_velocity
         numbers = [
-            (here - home) / POSITION_UNIT
-            for here, home in zip(robot.hand_position, _HOME_POSITION, strict=True)
+            (x - _HOME_X) / POSITION_UNIT,
+            (y - _HOME_Y) / POSITION_UNIT,
+            (z - _HOME_Z) / POSITION_UNIT,
+            vx / VELOCITY_UNIT,
+            vy / VELOCITY_UNIT,
+            vz / VELOCITY_UNIT,
         ]
-        numbers += [speed / VELOCITY_UNIT for speed in robot.hand_velocity]
-        numbers += [
-            (position - middle) * scale
-            for position, (middle, scale) in zip(robot.joint_positions, _JOINT_SCALES, strict=True)
-        ]
+        for position, (middle, scale) in zip(robot.joint_positions, _JOINT_SCALES, strict=True):
+            numbers.append((position - middle) * scale)
         return np.array(numbers, dtype=np.float32)
 
 

@@ -124,8 +124,9 @@ def _run_one_by_one(
 ) -> EpisodeBatch:
     # The hot loop of the package: next to a step of physics, each numpy call on a few numbers counts.
     batch: EpisodeBatch | None = None
-    space, act, none = env.action_space, job.actor.act, [None] * horizon
-    clips = isinstance(space, gymnasium.spaces.Box) and not isinstance(env, TaskEnv)
+    space, act, step, none = env.action_space, job.actor.act, env.step, [None] * horizon
+    checked = isinstance(env, TaskEnv)  # it clips actions and refuses observations that are not finite by itself
+    clips = isinstance(space, gymnasium.spaces.Box) and not checked
     options = None if job.task is None else {"task": job.task}
     for episode, seed in enumerate(seeds):
         observation = _as_seen(env.reset(seed=seed, options=options)[0], job.task, 0)
@@ -138,10 +139,11 @@ def _run_one_by_one(
             batch.actions[episode, t] = action
             if clips:
                 action = np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
-            observation, reward, terminated, truncated, _ = env.step(action)
+            observation, reward, terminated, truncated, _ = step(action)
             if not math.isfinite(reward):
                 raise _not_finite("reward", reward, job.task, t)
-            observation = _as_seen(observation, job.task, t + 1)
+            if not checked:
+                observation = _as_seen(observation, job.task, t + 1)
             batch.rewards[episode, t] = reward
             if terminated or truncated:
                 break

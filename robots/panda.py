@@ -8,7 +8,6 @@ Fixed links (flange, hand and grasp target) are merged into link 7.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import add, truediv
 from typing import ClassVar
 
 import numpy as np
@@ -82,11 +81,11 @@ class Panda(Robot):
 
     def sense(self) -> None:
         """Read the joints, and update what follows from them."""
-        states = self.joints.read()
-        self.joint_positions: list[float] = [state[0] for state in states]
+        self.joint_positions: tuple[float, ...]
         """[rad]."""
-        self.joint_velocities: list[float] = [state[1] for state in states]
+        self.joint_velocities: tuple[float, ...]
         """[rad/s]."""
+        self.joint_positions, self.joint_velocities, _, _ = zip(*self.joints.read(), strict=False)
         self.hand_position: tuple[float, float, float]
         """[m]."""
         self._jacobian: tuple[Column, ...]
@@ -97,7 +96,9 @@ class Panda(Robot):
         """Velocity of the hand [m/s]."""
         vx = vy = vz = 0.0
         for (x, y, z), speed in zip(self._jacobian, self.joint_velocities, strict=False):
-            vx, vy, vz = vx + x * speed, vy + y * speed, vz + z * speed
+            vx += x * speed
+            vy += y * speed
+            vz += z * speed
         return vx, vy, vz
 
     def move_hand(self, displacement: Sequence[float]) -> None:
@@ -107,12 +108,19 @@ class Panda(Robot):
         kept inside the joint limits. The last joint and the hand's orientation are left to themselves.
         """
         step = joint_step(self._jacobian, displacement, self.IK_DAMPING)
-        excess = max(1.0, *map(truediv, map(abs, step), self._longest_step))
-        if excess > 1.0:
-            step = [change / excess for change in step]
+        excess = 1.0
+        for change, longest in zip(step, self._longest_step, strict=False):
+            share = abs(change) / longest
+            if share > excess:
+                excess = share
         step.append(0.0)
-        targets = map(add, self.joint_positions, step)
-        self.joints.command([*map(max, map(min, targets, self.UPPER), self.LOWER)])
+        targets = []
+        for position, change, lower, upper in zip(
+            self.joint_positions, step, self.LOWER, self.UPPER, strict=True
+        ):
+            target = position + change / excess
+            targets.append(lower if target < lower else upper if target > upper else target)
+        self.joints.command(targets)
 
     def excite(self, generator: np.random.Generator) -> None:
         """Send the arm to a random pose near home."""

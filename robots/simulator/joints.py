@@ -49,10 +49,11 @@ class Joints:
             pybullet.resetJointStatesMultiDof, body, self.links, physicsClientId=client
         )
         self._motors: Callable[..., None] = partial(
-            pybullet.setJointMotorControlArray, body, self.links, physicsClientId=client
+            pybullet.setJointMotorControlArray, body, self.links
         )
-        self._command: Callable[..., None] = _undriven
-        self._argument, self._lasting = "", False
+        self._client = client
+        self._command: Callable[[Sequence[float]], None] = _undriven
+        self._lasting = False
 
     def use_position_motors(self, *, gains: Sequence[float], max_forces: Sequence[float]) -> None:
         """Let `command` set position targets, tracked by motors of limited strength.
@@ -61,25 +62,29 @@ class Joints:
             gains: share of its position error that a motor sets out to remove in one physics step, in (0, 1].
             max_forces: greatest torque [N·m] or force [N] of each motor.
         """
-        self._command = partial(
-            self._motors,
-            controlMode=pybullet.POSITION_CONTROL,
-            forces=list(max_forces),
-            positionGains=list(gains),
-            velocityGains=[1.0] * len(self.links),
-        )
-        self._argument, self._lasting = "targetPositions", True
+        mode, client, still = pybullet.POSITION_CONTROL, self._client, self._still
+        forces, gains, damping = [*max_forces], [*gains], [1.0] * len(self.links)
+
+        def command(targets: Sequence[float]) -> None:
+            # By position: the engine takes as long to look nine keywords up as to obey.
+            self._motors(mode, targets, still, forces, gains, damping, client)
+
+        self._command, self._lasting = command, True
 
     def use_forces(self) -> None:
         """Let `command` set torques [N·m] or forces [N], which act in the next physics step only."""
         # A joint starts with a motor that brakes it.
-        self._motors(controlMode=pybullet.VELOCITY_CONTROL, forces=self._still)
-        self._command = partial(self._motors, controlMode=pybullet.TORQUE_CONTROL)
-        self._argument, self._lasting = "forces", False
+        velocity, torque, client = pybullet.VELOCITY_CONTROL, pybullet.TORQUE_CONTROL, self._client
+        self._motors(velocity, forces=self._still, physicsClientId=client)
+
+        def command(forces: Sequence[float]) -> None:
+            self._motors(torque, forces=forces, physicsClientId=client)
+
+        self._command, self._lasting = command, False
 
     def command(self, values: Sequence[float]) -> None:
         """Set every joint's target or force, whichever `use_position_motors` or `use_forces` chose."""
-        self._command(**{self._argument: values})
+        self._command(values)
         if self._lasting:
             self.last_command = tuple(values)
 
@@ -104,5 +109,5 @@ def closed(*_: object, **__: object) -> NoReturn:
     raise RuntimeError("the simulator is closed")
 
 
-def _undriven(**_: object) -> NoReturn:
+def _undriven(_: object) -> NoReturn:
     raise RuntimeError("choose use_position_motors or use_forces before giving commands")
