@@ -21,7 +21,7 @@ class Preset:
 
 PRESETS = {
     "PointNavigation-v0": Preset(
-        total_timesteps=2_400_000,
+        total_timesteps=2_320_000,
         base=BaseLearner(log_std_init=-0.7),
         config=MAMLConfig(meta_batch_size=20, episodes_per_task=20, outer_lr=1.5e-3),
         validation=ValidationOptions(validation_interval=4),
