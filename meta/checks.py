@@ -97,6 +97,17 @@ def check_family(family: Any) -> None:
         )
 
 
+def check_task(task: Any, family: Any) -> None:
+    """Refuse a task of another family; a family without a `task_type` leaves it to its environment.
+
+    Raises:
+        TypeError: naming the type expected and what was given.
+    """
+    kind = getattr(family, "task_type", object)
+    if not isinstance(task, kind):
+        raise TypeError(f"{family.name} expects a {kind.__name__}, got {task!r}")
+
+
 def check_spaces(family: Any) -> None:
     """Refuse spaces other than a flat Box of observations and a flat bounded Box or a Discrete from 0 of actions.
 

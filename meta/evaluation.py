@@ -33,16 +33,14 @@ from numpy.typing import NDArray
 from metamotor.envs import Split
 from metamotor.meta.actors import Actor, ConstantActor
 from metamotor.meta.checkpoints import write_atomically
-from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.learner import MetaLearner
-from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.maml import MAML
+from metamotor.meta.rollouts import RolloutJob, derive_seed
 from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import Sampler, make_sampler
 
 Array = NDArray[Any]
 
-LEARNED_SCALES = (2.0, 1.0, 0.5, 0.25, 0.0)
-"""Tried as factors on a meta-learned step size for updates beyond those of training."""
 UNTRAINED_SCALES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.0)
 """Tried as factors on `inner_lr` where no step size was learned."""
 
@@ -151,9 +149,7 @@ class Evaluator:
             protocol.validation_tasks, split="validation", seed=derive_seed(protocol.seed, 1)
         )
 
-    def evaluate(
-        self, learner: MetaLearner, robust: MetaLearner, oracle: MetaLearner
-    ) -> Evaluation:
+    def evaluate(self, learner: MetaLearner, robust: MAML, oracle: MAML) -> Evaluation:
         """Return the curves of a meta-learner and of everything it must beat.
 
         Args:
@@ -161,21 +157,22 @@ class Evaluator:
             robust: trained with the same budget on the same family, without adaptation.
             oracle: the same on the family that reveals its task.
         """
+        untrained = robust.state_of(robust.adapter.initial_params())
         with one_torch_thread():
             sampler = make_sampler(self.family, self.num_workers)
             try:
                 curves = {
                     "adapted": self._adapted(learner, sampler),
                     "idle": self._constant(idle_actor(self.family), sampler),
-                    "robust": self._constant(robust.adapter.make_actor(robust.params), sampler),
-                    "fine_tuned": self._tuned(robust, robust.params, sampler),
-                    "scratch": self._tuned(robust, robust.adapter.initial_params(), sampler),
+                    "robust": self._constant(robust.make_actor(robust.initial_state()), sampler),
+                    "fine_tuned": self._tuned(robust, robust.initial_state(), sampler),
+                    "scratch": self._tuned(robust, untrained, sampler),
                 }
             finally:
                 sampler.close()
             sampler = make_sampler(oracle.family, self.num_workers)
             try:
-                actor = oracle.adapter.make_actor(oracle.params)
+                actor = oracle.make_actor(oracle.initial_state())
                 curves["oracle"] = self._constant(actor, sampler)
             finally:
                 sampler.close()
@@ -186,12 +183,13 @@ class Evaluator:
 
     def _adapted(self, learner: MetaLearner, sampler: Sampler) -> Curve:
         trained = [1.0] * learner.trained_updates
-        scales = self.choose_scales(learner.params, learner, sampler, trained, LEARNED_SCALES)
-        return self.curve(learner.params, learner, sampler, scales)
+        state = learner.initial_state()
+        scales = self.choose_scales(state, learner, sampler, trained, learner.scales)
+        return self.curve(state, learner, sampler, scales)
 
-    def _tuned(self, learner: MetaLearner, params: Params, sampler: Sampler) -> Curve:
-        scales = self.choose_scales(params, learner, sampler, [], UNTRAINED_SCALES)
-        return self.curve(params, learner, sampler, scales)
+    def _tuned(self, learner: MetaLearner, state: Any, sampler: Sampler) -> Curve:
+        scales = self.choose_scales(state, learner, sampler, [], UNTRAINED_SCALES)
+        return self.curve(state, learner, sampler, scales)
 
     def _constant(self, actor: Actor, sampler: Sampler) -> Curve:
         """Return the curve of a policy that is not updated: measured once, the same at every point."""
@@ -205,7 +203,7 @@ class Evaluator:
 
     def choose_scales(
         self,
-        params: Params,
+        state: Any,
         learner: MetaLearner,
         sampler: Sampler,
         trained: Sequence[float],
@@ -213,74 +211,108 @@ class Evaluator:
     ) -> tuple[float, ...]:
         """Return the factor on the step size of each update that is best on the validation tasks.
 
-        Greedy: the updates before are held at their choice, and all choices see the same experience.
+        Greedy: the updates before are held at their choice, and all choices see the same random numbers.
 
         Args:
-            params: before adaptation.
-            learner: whose update and policies are used.
+            state: before adaptation.
+            learner: whose adaptation and policies are used.
             sampler: runs the episodes.
             trained: the factors of the first updates, not to be chosen.
             choices: the factors tried.
         """
         scales: list[float] = []
-        current = [params] * len(self.validation)
+        current = [state] * len(self.validation)
         for step in range(self.protocol.num_updates):
-            actors = [learner.adapter.make_actor(own) for own in current]
-            support = self._support(self.validation, actors, step, sampler)
             tried = trained[step : step + 1] or choices
-            candidates: dict[float, list[Params]] = {
-                scale: [
-                    learner.update(own, batch, step, scale)
-                    for own, batch in zip(current, support, strict=True)
-                ]
-                for scale in tried
-            }
+            if len(tried) == 1:
+                one = self._adapt(learner, current, self.validation, step, tried[0], sampler)
+                candidates = {tried[0]: one}
+            else:
+                candidates = self._updated(learner, current, step, tried, sampler)
             best = self._best(learner, candidates, step, sampler)
             scales.append(best)
             current = candidates[best]
         return tuple(scales)
 
+    def _updated(
+        self,
+        learner: MetaLearner,
+        states: Sequence[Any],
+        step: int,
+        scales: Sequence[float],
+        sampler: Sampler,
+    ) -> dict[float, list[Any]]:
+        """Return the states after an update with each scale, all on the same validation experience."""
+        batches = learner.collect(
+            states,
+            self.validation,
+            episodes=self.protocol.support_episodes,
+            seeds=self._seeds(self.validation, 2, step),
+            sampler=sampler,
+        )
+        return {
+            scale: [
+                learner.update(state, batch, step, scale)
+                for state, batch in zip(states, batches, strict=True)
+            ]
+            for scale in scales
+        }
+
     def _best(
         self,
         learner: MetaLearner,
-        candidates: Mapping[float, Sequence[Params]],
+        candidates: Mapping[float, Sequence[Any]],
         step: int,
         sampler: Sampler,
     ) -> float:
         """Return the candidate whose policies have the highest mean return on the validation tasks."""
         if len(candidates) == 1:
-            return next(iter(candidates))
+            (only,) = candidates
+            return only
         returns = {}
-        for scale, params in candidates.items():
-            actors = [learner.adapter.make_actor(own) for own in params]
-            returns[scale] = self._measure(self.validation, actors, step + 1, False, sampler).mean()
-        return max(returns, key=lambda scale: returns[scale])
+        for scale, states in candidates.items():
+            actors = [learner.make_actor(state) for state in states]
+            measured = self._measure(self.validation, actors, step + 1, False, sampler)
+            returns[scale] = float(measured.mean())
+        best, _ = max(returns.items(), key=lambda item: item[1])
+        return best
 
     def curve(
-        self, params: Params, learner: MetaLearner, sampler: Sampler, scales: Sequence[float]
+        self, state: Any, learner: MetaLearner, sampler: Sampler, scales: Sequence[float]
     ) -> Curve:
         """Return the returns of each test task before adaptation and after each update."""
-        current = [params] * len(self.tasks)
+        current = [state] * len(self.tasks)
         measured: dict[bool, list[Array]] = {False: [], True: []}
         for step in range(len(scales) + 1):
-            actors = [learner.adapter.make_actor(own) for own in current]
+            actors = [learner.make_actor(own) for own in current]
             for mode, points in measured.items():
                 points.append(self._measure(self.tasks, actors, step, mode, sampler))
             if step < len(scales):
-                support = self._support(self.tasks, actors, step, sampler)
-                current = [
-                    learner.update(own, batch, step, scales[step])
-                    for own, batch in zip(current, support, strict=True)
-                ]
+                current = self._adapt(learner, current, self.tasks, step, scales[step], sampler)
         stochastic, deterministic = (np.stack(points, axis=1) for points in measured.values())
         return Curve(stochastic, deterministic, tuple(scales))
 
     # Episodes -------------------------------------------------------------------------------------
 
-    def _support(
-        self, tasks: Sequence[Any], actors: Sequence[Actor], step: int, sampler: Sampler
-    ) -> list[EpisodeBatch]:
-        return self._collect(tasks, actors, self.protocol.support_episodes, (2, step), sampler)
+    def _adapt(
+        self,
+        learner: MetaLearner,
+        states: Sequence[Any],
+        tasks: Sequence[Any],
+        step: int,
+        scale: float,
+        sampler: Sampler,
+    ) -> list[Any]:
+        """Return the states after one more update on the protocol's amount of experience."""
+        return learner.adapt_states(
+            states,
+            tasks,
+            step=step,
+            episodes=self.protocol.support_episodes,
+            seeds=self._seeds(tasks, 2, step),
+            sampler=sampler,
+            scale=scale,
+        )
 
     def _measure(
         self,
@@ -291,33 +323,21 @@ class Evaluator:
         sampler: Sampler,
     ) -> Array:
         """Return the mean return of each task's policy. Shape: (T,)."""
-        batches = self._collect(
-            tasks, actors, self.protocol.query_episodes, (3, step), sampler, deterministic
-        )
-        return np.array([batch.episode_returns.mean() for batch in batches])
+        seeds, episodes = self._seeds(tasks, 3, step), self.protocol.query_episodes
+        jobs = [
+            RolloutJob(task, actor, episodes, seed, deterministic)
+            for task, actor, seed in zip(tasks, actors, seeds, strict=True)
+        ]
+        returns = [batch.episode_returns.mean() for batch in sampler.collect(jobs)]
+        return np.array(returns)
 
-    def _collect(
-        self,
-        tasks: Sequence[Any],
-        actors: Sequence[Actor],
-        episodes: int,
-        purpose: tuple[int, ...],
-        sampler: Sampler,
-        deterministic: bool = False,
-    ) -> list[EpisodeBatch]:
+    def _seeds(self, tasks: Sequence[Any], *purpose: int) -> list[int]:
         # The seeds do not know the method: all meet the same tasks with the same random numbers. They do know whether
         # the tasks are the validation tasks: no test episode may have had a say in a choice.
-        jobs = [
-            RolloutJob(
-                task,
-                actor,
-                episodes,
-                derive_seed(self.protocol.seed, *purpose, index, int(tasks is self.validation)),
-                deterministic,
-            )
-            for index, (task, actor) in enumerate(zip(tasks, actors, strict=True))
+        chosen = int(tasks is self.validation)
+        return [
+            derive_seed(self.protocol.seed, *purpose, index, chosen) for index in range(len(tasks))
         ]
-        return sampler.collect(jobs)
 
 
 def idle_actor(family: Any) -> ConstantActor:

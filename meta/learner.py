@@ -14,23 +14,24 @@ from typing import Any, ClassVar, Self
 import gymnasium
 import stable_baselines3
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 import metamotor
 from metamotor.envs import Task
+from metamotor.meta.actors import Actor
 from metamotor.meta.checkpoints import encode, read_checkpoint, write_checkpoint
 from metamotor.meta.checks import (
     check_family,
     check_finite,
     check_same_spaces,
+    check_task,
     check_whole,
 )
 from metamotor.meta.functional.inner_step import Params
-from metamotor.meta.on_policy import OnPolicyAdapter
 from metamotor.meta.progress import Progress
 from metamotor.meta.records import (
     algorithm_entry,
@@ -46,7 +47,7 @@ from metamotor.meta.records import (
 )
 from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
 from metamotor.meta.threads import one_torch_thread
-from metamotor.meta.workers import LocalSampler, ProcessSampler, make_sampler
+from metamotor.meta.workers import LocalSampler, ProcessSampler, Sampler, make_sampler
 
 Callbacks = BaseCallback | Sequence[BaseCallback] | None
 
@@ -69,13 +70,11 @@ class MetaLearner(ABC):
     """
 
     Config: ClassVar[type[Any]]
-    adapter: OnPolicyAdapter
-    params: Params
 
     def __init__(
         self,
-        algorithm: type[OnPolicyAlgorithm] | str,
-        policy: str | type[ActorCriticPolicy],
+        algorithm: type[BaseAlgorithm] | str,
+        policy: str | type[BasePolicy],
         family: Any,
         config: Any = None,
         *,
@@ -112,20 +111,99 @@ class MetaLearner(ABC):
 
     @abstractmethod
     def _setup(self) -> None:
-        """Make the adapter, the parameters and the outer optimiser."""
+        """Make the base learner's adapter, the meta-parameters and the outer optimiser."""
 
     @abstractmethod
     def _meta_iteration(self) -> dict[str, float]:
         """Draw tasks, sample and take one outer step; return the scalars to be logged."""
 
+    # What adaptation is: a pure function from meta-parameters and experience to a task's state ------
+
     @property
     @abstractmethod
     def trained_updates(self) -> int:
-        """Updates of adaptation whose step sizes were trained."""
+        """Updates of adaptation that training uses; 0 trains one policy for all tasks."""
+
+    scales: ClassVar[tuple[float, ...]] = (1.0,)
+    """Factors on the step size that the evaluation may choose from, for updates beyond the trained ones; more than one
+    only where there is `update`."""
 
     @abstractmethod
-    def update(self, params: Params, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Params:
-        """Return the parameters after update number `step` on one task's episodes."""
+    def initial_state(self) -> Any:
+        """Return what is known of a task before any of its experience."""
+
+    @abstractmethod
+    def make_actor(self, state: Any) -> Actor:
+        """Return the policy of a state, as rollout workers run it."""
+
+    @abstractmethod
+    def make_model(self, state: Any, env: Any) -> BaseAlgorithm:
+        """Return the policy of a state as a plain Stable-Baselines3 model on an environment."""
+
+    def update(self, state: Any, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Any:
+        """Return the state after update number `step` on one task's episodes; nothing else is read or changed.
+
+        Args:
+            state: of the policy that collected the batch.
+            batch: one task's episodes.
+            step: how many updates went before.
+            scale: factor on the step size.
+
+        Raises:
+            TypeError: if this learner adapts by trying things out, and cannot learn from episodes alone.
+        """
+        raise TypeError(
+            f"{type(self).__name__} over {self.algorithm.__name__} adapts by interacting with the task, "
+            "and cannot learn from recorded episodes"
+        )
+
+    def adapt_states(
+        self,
+        states: Sequence[Any],
+        tasks: Sequence[Any],
+        *,
+        step: int,
+        episodes: int,
+        seeds: Sequence[int],
+        sampler: Sampler,
+        scale: float = 1.0,
+    ) -> list[Any]:
+        """Return the states after one more update each, on experience that is collected for it.
+
+        The base class collects episodes and calls `update`; learners that interact otherwise have their own.
+
+        Args:
+            states: one a task.
+            tasks: those that the sampler's environments are to be set to; None leaves an environment as it is.
+            step: how many updates went before.
+            episodes: experience of each task, in episodes.
+            seeds: of the experience, one a task.
+            sampler: runs the episodes of all tasks.
+            scale: factor on the step size.
+        """
+        batches = self.collect(states, tasks, episodes=episodes, seeds=seeds, sampler=sampler)
+        return [
+            self.update(state, batch, step, scale)
+            for state, batch in zip(states, batches, strict=True)
+        ]
+
+    def collect(
+        self,
+        states: Sequence[Any],
+        tasks: Sequence[Any],
+        *,
+        episodes: int,
+        seeds: Sequence[int],
+        sampler: Sampler,
+        deterministic: bool = False,
+    ) -> list[EpisodeBatch]:
+        """Return episodes of each task under the policy of its state."""
+        return sampler.collect(
+            [
+                RolloutJob(task, self.make_actor(state), episodes, seed, deterministic)
+                for task, state, seed in zip(tasks, states, seeds, strict=True)
+            ]
+        )
 
     @abstractmethod
     def _state(self) -> Params:
@@ -222,53 +300,79 @@ class MetaLearner(ABC):
         *,
         updates: int = 1,
         seed: int = 0,
-    ) -> OnPolicyAlgorithm:
+    ) -> BaseAlgorithm:
         """Return a plain Stable-Baselines3 model that is adapted to one task by its own experience.
 
         Args:
             task: a task of the family; or an environment, such as a robot, that is used as it is.
-            episodes: collected before each update.
+            episodes: experience of each update, in episodes.
             updates: how often to collect and update.
             seed: of the episodes and actions.
 
         Raises:
             ValueError: if there are no episodes, the spaces do not match, or something is not finite.
         """
+        state = self.adapt_state(task, episodes, updates=updates, seed=seed)
+        return self.model_of(state, task)
+
+    def model_of(self, state: Any, task: Task | gymnasium.Env[Any, Any]) -> BaseAlgorithm:
+        """Return the policy of a state as a plain Stable-Baselines3 model on a task or an environment."""
+        if isinstance(task, gymnasium.Env):
+            return self.make_model(state, task)
+        env = self.family.make_env()
+        env.set_task(task)
+        return self.make_model(state, env)
+
+    @one_torch_thread()
+    def adapt_state(
+        self,
+        task: Task | gymnasium.Env[Any, Any],
+        episodes: int = 10,
+        *,
+        updates: int = 1,
+        seed: int = 0,
+    ) -> Any:
+        """Return the state that `adapt` makes a model of; see there."""
         if episodes < 1 or updates < 0:
             raise ValueError(
                 f"adapting takes at least 1 episode and no negative number of updates, "
                 f"got episodes={episodes}, updates={updates}"
             )
-        is_env = isinstance(task, gymnasium.Env)
-        env: Any = task if is_env else self.family.make_env()
-        check_same_spaces(env, self.family)
-        if not is_env:
-            env.set_task(task)
-        sampler = LocalSampler(self.family, env=env if is_env else None)
-        params, batch = self.params, None
-        for step in range(updates):
-            actor = self.adapter.make_actor(params)
-            job = RolloutJob(None if is_env else task, actor, episodes, derive_seed(seed, step))
-            batch = sampler.collect([job])[0]
-            params = self.update(params, batch, step)
-        sampler.close()
-        return self._finish(params, batch, env)
+        env = task if isinstance(task, gymnasium.Env) else None
+        if env is not None:
+            check_same_spaces(env, self.family)
+        else:
+            check_task(task, self.family)
+        sampler = LocalSampler(self.family, env=env)
+        state = self.initial_state()
+        try:
+            for step in range(updates):
+                (state,) = self.adapt_states(
+                    [state],
+                    [task if env is None else None],
+                    step=step,
+                    episodes=episodes,
+                    seeds=[derive_seed(seed, step)],
+                    sampler=sampler,
+                )
+        finally:
+            sampler.close()
+        return state
 
     @one_torch_thread()
-    def adapt_from(self, batches: Sequence[EpisodeBatch]) -> OnPolicyAlgorithm:
-        """Return a model adapted on recorded episodes: one update per batch, each from the policy before it."""
+    def adapt_from(self, batches: Sequence[EpisodeBatch]) -> BaseAlgorithm:
+        """Return a model adapted on recorded episodes: one update per batch, each from the policy before it.
+
+        Raises:
+            ValueError: if there is no batch.
+            TypeError: if this learner adapts by trying things out.
+        """
         if not batches:
             raise ValueError("adapt_from needs at least one batch of episodes, got none")
-        params = self.params
+        state = self.initial_state()
         for step, batch in enumerate(batches):
-            params = self.update(params, batch, step)
-        return self._finish(params, batches[-1], self.family.make_env())
-
-    def _finish(self, params: Params, batch: EpisodeBatch | None, env: Any) -> OnPolicyAlgorithm:
-        """Return the model, its critic fitted to what was experienced."""
-        if batch is not None:
-            params = self.adapter.fit_critic_to(params, batch)
-        return self.adapter.make_model(params, env)
+            state = self.update(state, batch, step)
+        return self.make_model(state, self.family.make_env())
 
     # Files ----------------------------------------------------------------------------------------
 
@@ -296,8 +400,8 @@ class MetaLearner(ABC):
         path: str | Path,
         *,
         family: Any = None,
-        algorithm: type[OnPolicyAlgorithm] | None = None,
-        policy: type[ActorCriticPolicy] | None = None,
+        algorithm: type[BaseAlgorithm] | None = None,
+        policy: type[BasePolicy] | None = None,
         base_kwargs: Mapping[str, Any] | None = None,
         num_workers: int = 0,
     ) -> Self:

@@ -23,8 +23,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
+from metamotor.meta.actors import Actor
 from metamotor.meta.checkpoints import fitting
 from metamotor.meta.checks import check_number, check_whole
 from metamotor.meta.experience import Experience, prepare, surrogate_loss
@@ -94,6 +97,16 @@ class MAMLConfig:
 
 
 @dataclass(frozen=True)
+class Adapted:
+    """A policy on its way to one task."""
+
+    params: Params
+    """Of actor and critic, by name; they carry no gradient."""
+    batch: EpisodeBatch | None = None
+    """What it was last updated on; its critic is fitted to it in the end."""
+
+
+@dataclass(frozen=True)
 class TaskData:
     """One task's experience in a meta-iteration."""
 
@@ -108,6 +121,10 @@ class MAML(MetaLearner):
 
     Config = MAMLConfig
     config: MAMLConfig
+    scales = (2.0, 1.0, 0.5, 0.25, 0.0)
+    adapter: OnPolicyAdapter
+    params: Params
+    policy: str | type[ActorCriticPolicy]
 
     def _setup(self) -> None:
         self.adapter = OnPolicyAdapter(
@@ -160,19 +177,30 @@ class MAML(MetaLearner):
         """Updates of adaptation whose step sizes were trained."""
         return self.config.inner_steps
 
-    def update(self, params: Params, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Params:
-        """Return the parameters after one update on one task's episodes; nothing else is read or changed.
+    def initial_state(self) -> Adapted:
+        """Return the meta-parameters as the policy of a task of which nothing is known."""
+        return self.state_of(self.params)
 
-        Args:
-            params: of the policy that collected the batch.
-            batch: one task's episodes.
-            step: how many updates went before.
-            scale: factor on the step sizes.
-        """
-        detached = {name: value.detach() for name, value in params.items()}
-        experience = prepare(batch, self.adapter, detached, normalize=self._normalize_support)
+    def state_of(self, params: Params) -> Adapted:
+        """Return parameters as the policy of a task of which nothing is known."""
+        return Adapted({name: value.detach() for name, value in params.items()})
+
+    def make_actor(self, state: Adapted) -> Actor:
+        """Return the policy as rollout workers run it."""
+        return self.adapter.make_actor(state.params)
+
+    def make_model(self, state: Adapted, env: Any) -> BaseAlgorithm:
+        """Return a model of the base learner, its critic fitted to what was experienced."""
+        params = state.params
+        if state.batch is not None:
+            params = self.adapter.fit_critic_to(params, state.batch)
+        return self.adapter.make_model(params, env)
+
+    def update(self, state: Adapted, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Adapted:
+        """Return the policy after one update on one task's episodes; see `MetaLearner.update`."""
+        experience = prepare(batch, self.adapter, state.params, normalize=self._normalize_support)
         sizes = {name: scale * size.detach() for name, size in self.step_sizes(step).items()}
-        return inner_step(self._inner_loss(experience), detached, sizes)
+        return Adapted(inner_step(self._inner_loss(experience), state.params, sizes), batch)
 
     @property
     def _normalize_support(self) -> bool:

@@ -16,20 +16,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import (
     CategoricalDistribution,
     DiagGaussianDistribution,
 )
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from metamotor.meta.actors import MLP, Actor, CategoricalActor, GaussianActor, Network
-from metamotor.meta.checks import check_algorithm, check_model, check_spaces
+from metamotor.meta.base_learner import BaseLearner
+from metamotor.meta.checks import check_algorithm, check_model
 from metamotor.meta.functional import distributions
 from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.functional.returns import discounted_returns
@@ -38,15 +37,8 @@ from metamotor.meta.rollouts import EpisodeBatch
 Array = NDArray[Any]
 
 
-class OnPolicyAdapter:
-    """What a meta-learner needs of PPO or A2C.
-
-    Args:
-        algorithm: the algorithm's class, `PPO`, `A2C` or one derived from them.
-        policy: as for the algorithm, such as "MlpPolicy" or a policy class.
-        family: the task family, for its spaces and environment.
-        base_kwargs: the algorithm's own arguments (`gamma`, `policy_kwargs`, …).
-        seed: of the initial weights.
+class OnPolicyAdapter(BaseLearner):
+    """What a gradient-based meta-learner needs of PPO or A2C; see `BaseLearner` for the arguments.
 
     Raises:
         ValueError: if the algorithm is not on-policy, or a space or an option is not supported.
@@ -54,25 +46,15 @@ class OnPolicyAdapter:
 
     def __init__(
         self,
-        algorithm: type[OnPolicyAlgorithm],
-        policy: str | type[ActorCriticPolicy],
+        algorithm: type[BaseAlgorithm],
+        policy: str | type[BasePolicy],
         family: Any,
         base_kwargs: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
         check_algorithm(algorithm)
-        check_spaces(family)
-        self.algorithm = algorithm
-        self.policy = policy
-        self.family = family
-        self.base_kwargs = dict(base_kwargs or {})
-        if refused := sorted(
-            {"env", "seed", "device", "_init_setup_model"} & set(self.base_kwargs)
-        ):
-            raise ValueError(f"base_kwargs may not hold {refused}: the meta-learner sets these")
-        self.seed = seed
-        self.template: Any = self._new_template()
-        self.template.env = None  # only its spaces were needed; a model keeps no simulator alive
+        super().__init__(algorithm, policy, family, base_kwargs, seed)
+        check_model(self.template)
         distribution = self.template.policy.action_dist
         if type(distribution) not in (DiagGaussianDistribution, CategoricalDistribution):
             raise ValueError(
@@ -89,43 +71,7 @@ class OnPolicyAdapter:
             if id(parameter) in actor_modules or name == "log_std"
         ]
 
-    def _new_template(self) -> OnPolicyAlgorithm:
-        env = self.family.make_env()
-        try:
-            model = self._new_model(env)
-        except Exception as error:  # whatever the policy's and the algorithm's own code runs into
-            raise ValueError(
-                f"Stable-Baselines3 cannot make {self.algorithm.__name__} with the policy "
-                f"{self.policy!r} and {self.base_kwargs}: {error}"
-            ) from error
-        check_model(model)
-        return model
-
-    def _new_model(self, env: Any) -> OnPolicyAlgorithm:
-        return self.algorithm(
-            self.policy,
-            DummyVecEnv([lambda: Monitor(env)]),
-            device="cpu",
-            seed=self.seed,
-            **self.base_kwargs,
-        )
-
     # Parameters out and in -----------------------------------------------------------------------
-
-    def initial_params(self) -> Params:
-        """Return copies of the template's parameters, actor and critic, by name."""
-        return {
-            name: parameter.detach().clone()
-            for name, parameter in self.template.policy.named_parameters()
-        }
-
-    def make_model(self, params: Mapping[str, Tensor], env: Any) -> OnPolicyAlgorithm:
-        """Return a new model of the algorithm with these parameters, on this environment."""
-        model = self._new_model(env)
-        with torch.no_grad():
-            for name, parameter in model.policy.named_parameters():
-                parameter.copy_(params[name])
-        return model
 
     def make_actor(self, params: Mapping[str, Tensor]) -> Actor:
         """Return the policy as rollout workers run it: in numpy where it is a plain MLP, else in torch."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import gymnasium
 import numpy as np
@@ -19,6 +19,7 @@ from metamotor.envs import BatchEnv, TaskEnv
 from metamotor.meta.actors import Actor
 
 Array = NDArray[Any]
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 class EpisodeBatch(NamedTuple):
@@ -49,6 +50,53 @@ class EpisodeBatch(NamedTuple):
         return np.asarray((self.rewards * self.mask).sum(axis=1))
 
 
+class Workplace:
+    """What a worker keeps from job to job: the environments of its family, made when first needed.
+
+    Args:
+        family: the task family; or
+        env: an environment that is used as it is, for instance a robot.
+    """
+
+    def __init__(self, family: Any, env: gymnasium.Env[Any, Any] | None = None) -> None:
+        self.family = family
+        self.horizon = int(family.horizon)
+        self.kept: dict[Any, Any] = {}
+        """What jobs keep for their like, such as a policy that is costly to make; under keys of their own."""
+        self._env = env
+        self._owns_env = env is None
+        make_batch_env = getattr(family, "make_batch_env", None)
+        self.batch_env: BatchEnv | None = (
+            make_batch_env() if env is None and make_batch_env else None
+        )
+
+    @property
+    def env(self) -> gymnasium.Env[Any, Any]:
+        """One environment, to be reset with the task wanted."""
+        if self._env is None:
+            self._env = self.family.make_env()
+        return self._env
+
+    def close(self) -> None:
+        """Close the environment, if it was made here."""
+        if self._env is not None and self._owns_env:
+            self._env.close()
+        self.kept.clear()
+
+
+class Job(Protocol[Result_co]):
+    """A piece of work that a worker does: it can be pickled, and gives the same bits in whatever process it runs."""
+
+    @property
+    def task(self) -> Any:
+        """The task that it is about, for error messages."""
+        ...
+
+    def run(self, workplace: Workplace) -> Result_co:
+        """Do it."""
+        ...
+
+
 @dataclass(frozen=True)
 class RolloutJob:
     """Episodes to be run: one task, one policy, one seed."""
@@ -58,6 +106,11 @@ class RolloutJob:
     num_episodes: int
     seed: int
     deterministic: bool = False
+
+    def run(self, workplace: Workplace) -> EpisodeBatch:
+        """Run the episodes."""
+        env = workplace.env if workplace.batch_env is None else None
+        return run_job(self, env, workplace.batch_env, horizon=workplace.horizon)
 
 
 def derive_seed(*path: int) -> int:
@@ -125,7 +178,9 @@ def _run_one_by_one(
     # The hot loop of the package: next to a step of physics, each numpy call on a few numbers counts.
     batch: EpisodeBatch | None = None
     space, act, step, none = env.action_space, job.actor.act, env.step, [None] * horizon
-    checked = isinstance(env, TaskEnv)  # it clips actions and refuses observations that are not finite by itself
+    checked = isinstance(
+        env, TaskEnv
+    )  # it clips actions and refuses observations that are not finite by itself
     clips = isinstance(space, gymnasium.spaces.Box) and not checked
     options = None if job.task is None else {"task": job.task}
     for episode, seed in enumerate(seeds):

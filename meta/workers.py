@@ -1,7 +1,7 @@
 """Where rollout jobs run: in this process, or in several of their own.
 
-A worker owns one environment, takes a job, runs all its episodes and hands the whole batch back; there is no message
-per step. Batches come back in the order of the jobs and are the same bits whatever the number of workers.
+A worker owns one environment, takes a job, such as all episodes of a task, and hands the whole result back; there is no
+message per step. Results come back in the order of the jobs and are the same bits whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
-from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, run_job
+from metamotor.meta.rollouts import Job, Workplace
+
+Result = TypeVar("Result")
 
 MAX_ATTEMPTS = 3
 """How often a job is given to a new worker before the job itself is blamed for their deaths."""
@@ -26,8 +28,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class Sampler(Protocol):
     """What runs jobs."""
 
-    def collect(self, jobs: Sequence[RolloutJob]) -> list[EpisodeBatch]:
-        """Return one batch per job, in order."""
+    def collect(self, jobs: Sequence[Job[Result]]) -> list[Result]:
+        """Return what each job gives, in order."""
         ...
 
     def close(self) -> None:
@@ -44,22 +46,15 @@ class LocalSampler:
     """
 
     def __init__(self, family: Any, env: Any = None) -> None:
-        self._horizon = family.horizon
-        make_batch_env = getattr(family, "make_batch_env", None)
-        self._batch_env = make_batch_env() if env is None and make_batch_env else None
-        self._env = env
-        self._owns_env = env is None
-        if env is None and self._batch_env is None:
-            self._env = family.make_env()
+        self._workplace = Workplace(family, env)
 
-    def collect(self, jobs: Sequence[RolloutJob]) -> list[EpisodeBatch]:
-        """Return one batch per job, in order."""
-        return [run_job(job, self._env, self._batch_env, horizon=self._horizon) for job in jobs]
+    def collect(self, jobs: Sequence[Job[Result]]) -> list[Result]:
+        """Return what each job gives, in order."""
+        return [job.run(self._workplace) for job in jobs]
 
     def close(self) -> None:
         """Close the environment, if it was made here."""
-        if self._env is not None and self._owns_env:
-            self._env.close()
+        self._workplace.close()
 
 
 class WorkerError(RuntimeError):
@@ -90,8 +85,8 @@ class ProcessSampler:
         self._context = multiprocessing.get_context("spawn")
         self._workers = [_Worker(self._context, self._family) for _ in range(num_workers)]
 
-    def collect(self, jobs: Sequence[RolloutJob]) -> list[EpisodeBatch]:
-        """Return one batch per job, in order.
+    def collect(self, jobs: Sequence[Job[Result]]) -> list[Result]:
+        """Return what each job gives, in order.
 
         Raises:
             ValueError, TypeError: what the environment raised, with the worker's traceback as a note.
@@ -99,7 +94,7 @@ class ProcessSampler:
         """
         waiting = deque(enumerate(jobs))
         attempts = [0] * len(jobs)
-        results: dict[int, EpisodeBatch] = {}
+        results: dict[int, Result] = {}
         busy: dict[int, int] = {}
         try:
             while len(results) < len(jobs):
@@ -153,7 +148,7 @@ def make_sampler(family: Any, num_workers: int) -> LocalSampler | ProcessSampler
     return LocalSampler(family) if num_workers == 0 else ProcessSampler(family, num_workers)
 
 
-def _hopeless(job: RolloutJob) -> WorkerError:
+def _hopeless(job: Job[Any]) -> WorkerError:
     return WorkerError(
         f"{MAX_ATTEMPTS} worker processes died on {job.task}. A script that samples in processes needs its top "
         "level behind `if __name__ == '__main__':`; num_workers=0 samples in this process"
@@ -170,16 +165,16 @@ class _Worker:
             self.process.start()
         theirs.close()
 
-    def send(self, job: RolloutJob) -> None:
+    def send(self, job: Job[Any]) -> None:
         # A worker that is dead already is noticed when its answer is awaited.
         with contextlib.suppress(OSError):
             self.connection.send(job)
 
-    def receive(self) -> EpisodeBatch:
-        answer = self.connection.recv()
-        if isinstance(answer, EpisodeBatch):
+    def receive(self) -> Any:
+        error, answer = self.connection.recv()
+        if error is None:
             return answer
-        error, trace = answer
+        trace = answer
         error.add_note(f"in a rollout worker:\n{trace}")
         raise error
 
@@ -215,7 +210,7 @@ def _serve(connection: Connection[Any, Any], family: Any) -> None:
         try:
             if sampler is None:
                 sampler = LocalSampler(family)
-            connection.send(sampler.collect([job])[0])
+            connection.send((None, sampler.collect([job])[0]))
         except KeyboardInterrupt:
             return
         except Exception as error:

@@ -61,10 +61,15 @@ def main(argv: Sequence[str]) -> None:
     out = writable(options.out, ".zip")
     learner = load_adaptable(options.checkpoint)
     task = options.task.of(learner.family)
-    model = adapted_model(learner, task, options.adaptation)
-    before = measure(learner, learner.params, task, options.measured_episodes)
-    params = dict(model.policy.named_parameters())
-    after = measure(learner, params, task, options.measured_episodes)
+    adapted = learner.adapt_state(
+        task,
+        options.adaptation.episodes,
+        updates=options.adaptation.updates,
+        seed=options.adaptation.seed,
+    )
+    before = measure(learner, learner.initial_state(), task, options.measured_episodes)
+    after = measure(learner, adapted, task, options.measured_episodes)
+    model = learner.model_of(adapted, task)
     console = Console()
     console.print(f"{learner.family.name}, {task}", soft_wrap=True)
     console.print(_table(before, after, options.adaptation))
@@ -87,11 +92,11 @@ def adapted_model(learner: MetaLearner, task: Any, adaptation: Adaptation) -> An
 
 
 def measure(
-    learner: MetaLearner, params: Any, task: Any, episodes: int
+    learner: MetaLearner, state: Any, task: Any, episodes: int
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the returns of the stochastic and of the deterministic policy with these parameters."""
+    """Return the returns of a state's policy, stochastic and deterministic."""
     sampler = LocalSampler(learner.family)
-    actor = learner.adapter.make_actor(params)
+    actor = learner.make_actor(state)
     seed = derive_seed(learner.seed, _PURPOSE)
     try:
         return {

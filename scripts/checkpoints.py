@@ -9,6 +9,7 @@ from typing import Any
 from metamotor import meta
 from metamotor.meta.checkpoints import read_checkpoint
 from metamotor.meta.learner import MetaLearner
+from metamotor.meta.maml import MAML
 from metamotor.scripts.runs import checkpoint_in
 
 
@@ -46,7 +47,7 @@ def load_adaptable(path: Path) -> MetaLearner:
 
 def load_arms(
     adapted: Sequence[Path], robust: Sequence[Path], oracle: Sequence[Path]
-) -> list[tuple[MetaLearner, MetaLearner, MetaLearner]]:
+) -> list[tuple[MetaLearner, MAML, MAML]]:
     """Return the learners of each training seed, checked to belong together.
 
     Raises:
@@ -59,7 +60,7 @@ def load_arms(
         raise ValueError(f"each training seed needs one checkpoint of every arm, got {given}")
     seeds = []
     for paths in zip(adapted, robust, oracle, strict=True):
-        learners = (load(paths[0]), load(paths[1]), load(paths[2]))
+        learners = (load(paths[0]), _baseline(paths[1]), _baseline(paths[2]))
         _check_arms(learners, paths)
         seeds.append(learners)
     arms = {"--adapted": adapted, "--robust": robust, "--oracle": oracle}
@@ -73,6 +74,16 @@ def load_arms(
                 f"{', '.join(map(str, trained))}; counted twice, a seed makes intervals too narrow"
             )
     return seeds
+
+
+def _baseline(path: Path) -> MAML:
+    learner = load(path)
+    if not isinstance(learner, MAML):
+        raise ValueError(
+            f"{path} holds {type(learner).__name__}; robust policies and oracles are trained by "
+            "`metamotor train --arm robust` and `--arm oracle`"
+        )
+    return learner
 
 
 def _check_arms(learners: Sequence[MetaLearner], paths: Sequence[Path]) -> None:

@@ -10,9 +10,8 @@ from typing import Any, cast
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.learner import MetaLearner
-from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.rollouts import EpisodeBatch, derive_seed
 from metamotor.scripts.options import ValidationOptions
 
 _PURPOSE = 7_919
@@ -96,33 +95,31 @@ class Validation(BaseCallback):
     def measure(self) -> list[float]:
         """Return the mean return before adaptation and after each trained update."""
         learner = self.learner
-        current: list[Params] = [
-            {name: value.detach() for name, value in learner.params.items()}
-        ] * len(self.tasks)
+        states = [learner.initial_state()] * len(self.tasks)
         returns = []
-        for step in range(learner.trained_updates):
-            batches = self._collect(current, self.support_episodes, step)
+        for step in range(learner.trained_updates + 1):
+            batches = learner.collect(
+                states,
+                self.tasks,
+                episodes=self.options.validation_episodes,
+                seeds=self._seeds(1, step),
+                sampler=learner.sampler,
+            )
             returns.append(_mean_return(batches))
-            current = [
-                learner.update(own, batch, step)
-                for own, batch in zip(current, batches, strict=True)
-            ]
-        last = self._collect(current, self.options.validation_episodes, learner.trained_updates)
-        return [*returns, _mean_return(last)]
-
-    def _collect(self, params: Sequence[Params], episodes: int, step: int) -> list[EpisodeBatch]:
-        adapter, seed = self.learner.adapter, self.learner.seed
-        return self.learner.sampler.collect(
-            [
-                RolloutJob(
-                    task,
-                    adapter.make_actor(own),
-                    episodes,
-                    derive_seed(seed, _PURPOSE, step, index),
+            if step < learner.trained_updates:
+                states = learner.adapt_states(
+                    states,
+                    self.tasks,
+                    step=step,
+                    episodes=self.support_episodes,
+                    seeds=self._seeds(0, step),
+                    sampler=learner.sampler,
                 )
-                for index, (task, own) in enumerate(zip(self.tasks, params, strict=True))
-            ]
-        )
+        return returns
+
+    def _seeds(self, *purpose: int) -> list[int]:
+        seed = self.learner.seed
+        return [derive_seed(seed, _PURPOSE, *purpose, index) for index in range(len(self.tasks))]
 
 
 def distinct_tasks(family: Any, n: int, seed: int) -> list[Any]:

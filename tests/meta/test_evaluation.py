@@ -88,7 +88,9 @@ def test_bad_step_sizes_are_not_chosen():
     """A factor that throws the policy far away loses against doing nothing."""
     learner = make_learner(inner_steps=0)
     evaluator = Evaluator(FAMILY, SMALL)
-    scales = evaluator.choose_scales(learner.params, learner, learner.sampler, [], (1e4, 0.0))
+    scales = evaluator.choose_scales(
+        learner.initial_state(), learner, learner.sampler, [], (1e4, 0.0)
+    )
     assert scales == (0.0, 0.0)
 
 
