@@ -40,6 +40,7 @@ from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
 
 InnerLoss = Literal["likelihood_ratio", "dice", "log_prob", "base"]
 Outer = Literal["ppo", "trust_region"]
+Adapts = Literal["all", "head"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,12 @@ class MAMLConfig:
     inner_lr: float = 0.1
     """α, the step size of adaptation; where it starts if it is learned."""
     learn_inner_lr: bool = True
-    """Learn one step size per parameter tensor and inner step (Meta-SGD)."""
+    """Learn the step sizes, one per parameter tensor and inner step."""
+    inner_lr_per_parameter: bool = False
+    """Have one step size for every single parameter (Meta-SGD, Li et al. 2017, arXiv:1707.09835)."""
+    adapted: Adapts = "all"
+    """What adaptation changes; "head": the last layer and the standard deviation (ANIL, Raghu et al. 2020,
+    arXiv:1909.09157)."""
     inner_steps: int = 1
     """Updates of adaptation in training; 0 trains one policy for all tasks."""
     inner_loss: InnerLoss = "likelihood_ratio"
@@ -74,6 +80,9 @@ class MAMLConfig:
     """Clipping of the outer probability ratio ("ppo")."""
     kl_coef: float = 0.0
     """Weight of KL(θ_old ‖ θ) of the policy before adaptation (ProMP's η; "ppo")."""
+    exploration_coef: float = 0.0
+    """Weight of E-MAML's term, by which a task's return after adaptation is credited to the actions before it (Stadie
+    et al. 2018, arXiv:1803.01118, eq. 6)."""
     max_kl: float = 0.01
     """Bound on the KL of the policy after adaptation ("trust_region")."""
 
@@ -85,11 +94,12 @@ class MAMLConfig:
         for name in ("inner_lr", "outer_lr", "inner_lr_lr", "clip_range", "max_kl"):
             check_number(name, getattr(self, name), above=0.0)
         check_number("kl_coef", self.kl_coef, low=0.0)
+        check_number("exploration_coef", self.exploration_coef, low=0.0)
         check_number("later_step_decay", self.later_step_decay, low=0.0, high=1.0)
-        for name in ("learn_inner_lr", "first_order"):
+        for name in ("learn_inner_lr", "inner_lr_per_parameter", "first_order"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        for name, allowed in (("inner_loss", InnerLoss), ("outer", Outer)):
+        for name, allowed in (("inner_loss", InnerLoss), ("adapted", Adapts), ("outer", Outer)):
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(
                     f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}"
@@ -114,6 +124,8 @@ class TaskData:
     """Before each update of adaptation."""
     query: Experience
     """After the last one."""
+    score: float = 0.0
+    """The mean return after adaptation, normalised over the tasks of the meta-batch."""
 
 
 class MAML(MetaLearner):
@@ -134,12 +146,7 @@ class MAML(MetaLearner):
         for name in self.adapter.actor_names:
             self.params[name].requires_grad_()
         self.inner_lrs = [
-            {
-                name: torch.tensor(
-                    float(self.config.inner_lr), requires_grad=self.config.learn_inner_lr
-                )
-                for name in self.adapter.actor_names
-            }
+            {name: self._initial_step_size(name) for name in self._adapted_names}
             for _ in range(self.config.inner_steps)
         ]
         groups = [
@@ -147,6 +154,19 @@ class MAML(MetaLearner):
             {"params": list(self._step_size_leaves().values()), "lr": self.config.inner_lr_lr},
         ]
         self.optimizer = torch.optim.Adam([group for group in groups if group["params"]], eps=1e-5)
+
+    @property
+    def _adapted_names(self) -> list[str]:
+        """The parameters that adaptation changes."""
+        names = self.adapter.actor_names
+        if self.config.adapted == "all":
+            return names
+        return [name for name in names if name == "log_std" or name.startswith("action_net.")]
+
+    def _initial_step_size(self, name: str) -> Tensor:
+        shape = self.params[name].shape if self.config.inner_lr_per_parameter else ()
+        size = torch.full(shape, float(self.config.inner_lr))
+        return size.requires_grad_(self.config.learn_inner_lr)
 
     def _policy_leaves(self) -> Params:
         return {name: self.params[name] for name in self.adapter.actor_names}
@@ -167,7 +187,7 @@ class MAML(MetaLearner):
         trained = len(self.inner_lrs)
         if trained == 0:
             size = torch.tensor(self.config.inner_lr * self.config.later_step_decay**step)
-            return dict.fromkeys(self.adapter.actor_names, size)
+            return dict.fromkeys(self._adapted_names, size)
         decay = self.config.later_step_decay ** max(0, step - trained + 1)
         last = self.inner_lrs[min(step, trained - 1)]
         return {name: size * decay for name, size in last.items()}
@@ -231,11 +251,12 @@ class MAML(MetaLearner):
         """Sample, adapt and sample again; all tasks abreast, so that workers are kept busy."""
         current = [{name: value.detach() for name, value in self.params.items()} for _ in tasks]
         stages: list[list[Experience]] = []
+        returns = np.zeros(len(tasks))
         scalars: dict[str, float] = {}
         for step in range(self.config.inner_steps + 1):
             batches = self._sample(tasks, current, step)
             label = "pre" if step == 0 else f"post_{step}"
-            returns = np.concatenate([batch.episode_returns for batch in batches])
+            returns = np.array([batch.episode_returns.mean() for batch in batches])
             scalars[f"rollout/{label}"] = float(returns.mean())
             # Adaptation keeps the algorithm's own choice; the outer loss weighs all tasks alike.
             is_query = step == self.config.inner_steps
@@ -258,8 +279,9 @@ class MAML(MetaLearner):
                 scalars[f"rollout/post_{self.config.inner_steps}"] - scalars["rollout/pre"]
             )
         *support, query = stages
+        scores = (returns - returns.mean()) / (returns.std() + 1e-8)
         data = [
-            TaskData(support=tuple(stage[i] for stage in support), query=query[i])
+            TaskData(tuple(stage[i] for stage in support), query[i], float(scores[i]))
             for i in range(len(tasks))
         ]
         return data, scalars
@@ -307,7 +329,21 @@ class MAML(MetaLearner):
         if ent_coef:
             entropy = self.adapter.entropy_of(adapted, outputs)
             objective = objective + ent_coef * (entropy * query.weights).sum()
+        if self.config.exploration_coef and data.support:
+            objective = objective + self.config.exploration_coef * self._exploration(params, data)
         return objective
+
+    def _exploration(self, params: Params, data: TaskData) -> Tensor:
+        """Return what credits the return after adaptation to the actions that it was learned from."""
+        first = data.support[0]  # the later ones are not θ's own
+        log_probs = self.adapter.log_prob(params, first.observations, first.actions)
+        return surrogates.clipped(
+            log_probs * (first.weights > 0),
+            first.old_log_probs,
+            torch.full_like(log_probs, data.score),
+            first.weights,
+            self.config.clip_range,
+        )
 
     def _outer_step(self, data: Sequence[TaskData]) -> dict[str, float]:
         if self.config.outer == "ppo":
@@ -378,7 +414,9 @@ class MAML(MetaLearner):
 
     def _step_size_scalars(self) -> dict[str, float]:
         return {
-            f"train/inner_lr_{step + 1}": float(np.mean([size.item() for size in sizes.values()]))
+            f"train/inner_lr_{step + 1}": float(
+                np.mean([float(size.detach().mean()) for size in sizes.values()])
+            )
             for step, sizes in enumerate(self.inner_lrs)
         }
 

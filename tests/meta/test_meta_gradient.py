@@ -1,5 +1,7 @@
 """MAML's meta-gradient, through the real policy and the real surrogates, against finite differences."""
 
+import dataclasses
+
 import pytest
 import torch
 from stable_baselines3 import PPO
@@ -42,6 +44,7 @@ def problem(**changes):
     data = TaskData(
         support=tuple(random_experience(learner, params, generator) for _ in lrs),
         query=random_experience(learner, params, generator),
+        score=0.7,
     )
     return learner, params, lrs, data
 
@@ -59,9 +62,21 @@ def value_at(learner, params, lrs, data, leaves):
     return learner.task_objective(own, sizes, data)
 
 
-@pytest.mark.parametrize("inner_loss", ["likelihood_ratio", "dice", "log_prob", "base"])
-def test_against_central_differences_in_float64(inner_loss):
-    learner, params, lrs, data = problem(inner_loss=inner_loss)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inner_loss": "likelihood_ratio"},
+        {"inner_loss": "dice"},
+        {"inner_loss": "log_prob"},
+        {"inner_loss": "base"},
+        {"adapted": "head"},
+        {"inner_lr_per_parameter": True},
+        {"exploration_coef": 0.5},
+    ],
+    ids=str,
+)
+def test_against_central_differences_in_float64(changes):
+    learner, params, lrs, data = problem(**changes)
     leaves = {k: v.clone().requires_grad_() for k, v in leaves_of(learner, params, lrs).items()}
     value = value_at(learner, params, lrs, data, leaves)
     gradients = dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
@@ -79,7 +94,36 @@ def test_against_central_differences_in_float64(inner_loss):
     error = (exact - torch.tensor(differences, dtype=torch.float64)).norm() / exact.norm()
     assert error < 1e-5
     # Not a gradient that ignores adaptation: the first-order one is far off.
-    first = make_learner(inner_loss=inner_loss, first_order=True)
+    first = make_learner(first_order=True, **changes)
     value = value_at(first, params, lrs, data, leaves)
     blunt = torch.cat([g.flatten() for g in torch.autograd.grad(value, list(leaves.values()))])
     assert (blunt - exact).norm() / exact.norm() > 1e-3
+
+
+def test_the_exploration_term_credits_the_actions_before_adaptation():
+    learner, params, lrs, data = problem(exploration_coef=1.0)
+    plain = make_learner()
+    names = learner.adapter.actor_names
+    leaves = {name: params[name].clone().requires_grad_() for name in names}
+    own = {**params, **leaves}
+    # E-MAML's term, at the policy that sampled: the score times the gradient of the mean log-probability.
+    first = data.support[0]
+    old = learner.adapter.log_prob(own, first.observations, first.actions)
+    first = first._replace(old_log_probs=old.detach() * (first.weights > 0))
+    data = dataclasses.replace(data, support=(first, *data.support[1:]))
+    term = learner.task_objective(own, lrs, data) - plain.task_objective(own, lrs, data)
+    found = torch.autograd.grad(term, list(leaves.values()))
+    expected = torch.autograd.grad(data.score * (old * first.weights).sum(), list(leaves.values()))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-6)
+
+
+def test_only_the_head_is_adapted():
+    learner = make_learner(adapted="head", inner_lr_per_parameter=True)
+    assert set(learner.inner_lrs[0]) == {"action_net.weight", "action_net.bias", "log_std"}
+    assert learner.inner_lrs[0]["action_net.weight"].shape == (2, 4)
+    task = learner.family.sample(1, seed=0)[0]
+    adapted = learner.adapt_state(task, 3)
+    for name, value in learner.params.items():
+        moved = not torch.equal(value, adapted.params[name])
+        assert moved == (name in learner.inner_lrs[0])
