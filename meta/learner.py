@@ -27,6 +27,7 @@ from metamotor.meta.checks import (
     check_family,
     check_finite,
     check_same_spaces,
+    check_seed,
     check_whole,
 )
 from metamotor.meta.functional.inner_step import Params
@@ -44,7 +45,7 @@ from metamotor.meta.records import (
     policy_entry,
     resolve_algorithm,
 )
-from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed, task_setter
 from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import LocalSampler, ProcessSampler, make_sampler
 
@@ -85,6 +86,7 @@ class MetaLearner(ABC):
         **changes: Any,
     ) -> None:
         check_whole("num_workers", num_workers, 0)
+        check_seed(seed)
         check_family(family)
         self.config = self._resolve_config(config, changes)
         self.algorithm = resolve_algorithm(algorithm)
@@ -170,6 +172,7 @@ class MetaLearner(ABC):
         """
         check_whole("total_timesteps", total_timesteps, 1)
         check_whole("log_interval", log_interval, 1)
+        _ = self.sampler  # workers that cannot start say so before anything is shown or logged
         callbacks = _as_callback(callback)
         callbacks.init_callback(self)  # type: ignore[arg-type]
         callbacks.on_training_start(locals(), globals())
@@ -239,11 +242,12 @@ class MetaLearner(ABC):
                 f"adapting takes at least 1 episode and no negative number of updates, "
                 f"got episodes={episodes}, updates={updates}"
             )
+        check_seed(seed)
         is_env = isinstance(task, gymnasium.Env)
         env: Any = task if is_env else self.family.make_env()
         check_same_spaces(env, self.family)
         if not is_env:
-            env.set_task(task)
+            task_setter(env)(task)
         sampler = LocalSampler(self.family, env=env if is_env else None)
         params, batch = self.params, None
         for step in range(updates):

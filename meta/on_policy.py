@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from metamotor.meta.actors import MLP, Actor, CategoricalActor, GaussianActor, Network
-from metamotor.meta.checks import check_algorithm, check_model, check_spaces
+from metamotor.meta.checks import check_algorithm, check_model, check_net_arch, check_spaces
 from metamotor.meta.functional import distributions
 from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.functional.returns import discounted_returns
-from metamotor.meta.rollouts import EpisodeBatch
+from metamotor.meta.rollouts import EpisodeBatch, task_setter
 
 Array = NDArray[Any]
 
@@ -50,6 +50,7 @@ class OnPolicyAdapter:
 
     Raises:
         ValueError: if the algorithm is not on-policy, or a space or an option is not supported.
+        TypeError: if the family's environment does not take a task.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class OnPolicyAdapter:
             {"env", "seed", "device", "_init_setup_model"} & set(self.base_kwargs)
         ):
             raise ValueError(f"base_kwargs may not hold {refused}: the meta-learner sets these")
+        check_net_arch(self.base_kwargs)
         self.seed = seed
         self.template: Any = self._new_template()
         self.template.env = None  # only its spaces were needed; a model keeps no simulator alive
@@ -91,6 +93,7 @@ class OnPolicyAdapter:
 
     def _new_template(self) -> OnPolicyAlgorithm:
         env = self.family.make_env()
+        task_setter(env)  # is there, or training ends here
         try:
             model = self._new_model(env)
         except Exception as error:  # whatever the policy's and the algorithm's own code runs into
