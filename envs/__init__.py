@@ -37,10 +37,11 @@ def make(name: str, **kwargs: Any) -> TaskFamily:
 
     Raises:
         ValueError: if there is no family of that id.
+        TypeError: if it does not know one of the arguments.
     """
     if name not in FAMILIES:
         raise ValueError(f"unknown task family {name!r}; there are {', '.join(sorted(FAMILIES))}")
-    return FAMILIES[name](**kwargs)
+    return FAMILIES[name].make(**kwargs)
 
 
 __all__ = [

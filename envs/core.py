@@ -8,6 +8,7 @@ from, and bands outside it that show what happens beyond what was trained.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -127,8 +128,8 @@ class Task:
 class TaskEnv(gymnasium.Env[Array, Array]):
     """A gymnasium environment whose task can be set; a family's own environment fills in the two abstract methods.
 
-    `reset(options={"task": task})` sets the task as well; without one, the last task stays, and before any was set
-    the environment draws a training task from its own generator.
+    `reset(options={"task": task})` sets the task as well, and takes no other options; without one, the last task stays,
+    and before any was set the environment draws a training task from its own generator.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
@@ -161,9 +162,18 @@ class TaskEnv(gymnasium.Env[Array, Array]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Start an episode; see `gymnasium.Env.reset`."""
+        """Start an episode; see `gymnasium.Env.reset`.
+
+        Raises:
+            TypeError: if `options` hold a task that is not of this family.
+            ValueError: if `options` hold anything else than a task.
+        """
+        if options and options.keys() != {"task"}:
+            raise ValueError(
+                f'{self.family.name} takes reset(options={{"task": task}}), got options with {list(options)}'
+            )
         super().reset(seed=seed)
-        if options and "task" in options:
+        if options:
             self.set_task(options["task"])
         elif self.task is None:
             draw = int(self.np_random.integers(2**31))
@@ -294,8 +304,26 @@ class TaskFamily(ABC):
         return {"horizon": self.horizon, "reveal_task": self.reveal_task}
 
     def replace(self, **changes: Any) -> Self:
-        """Return this family with some arguments changed, such as `reveal_task=True` for the oracle."""
-        return type(self)(**{**self.config, **changes})
+        """Return this family with some arguments changed, such as `reveal_task=True` for the oracle.
+
+        Raises:
+            TypeError: if an argument is unknown.
+        """
+        return self.make(**{**self.config, **changes})
+
+    @classmethod
+    def make(cls, **settings: Any) -> Self:
+        """Return a family with these arguments of the constructor.
+
+        Raises:
+            TypeError: naming those that are unknown, and those there are.
+        """
+        known = list(inspect.signature(cls).parameters)
+        if unknown := [name for name in settings if name not in known]:
+            raise TypeError(
+                f"{cls.name} does not know {', '.join(unknown)}; it takes {', '.join(known)}"
+            )
+        return cls(**settings)
 
     def sample(self, n: int, *, split: Split = "train", seed: int) -> list[Any]:
         """Return `n` tasks of a split; each split has a random stream of its own.

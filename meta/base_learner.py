@@ -15,8 +15,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
-from metamotor.meta.checks import check_spaces
+from metamotor.meta.checks import check_net_arch, check_spaces
 from metamotor.meta.functional.inner_step import Params
+from metamotor.meta.rollouts import task_setter
 
 
 class BaseLearner:
@@ -53,12 +54,14 @@ class BaseLearner:
             {"env", "seed", "device", "_init_setup_model"} & set(self.base_kwargs)
         ):
             raise ValueError(f"base_kwargs may not hold {refused}: the meta-learner sets these")
+        check_net_arch(self.base_kwargs)
         self.seed = seed
         self.template: Any = self._new_template()
         self.template.env = None  # only its spaces were needed; a model keeps no simulator alive
 
     def _new_template(self) -> BaseAlgorithm:
         env = self.family.make_env()
+        task_setter(env)  # is there, or training ends here
         try:
             return self._new_model(env)
         except Exception as error:  # whatever the policy's and the algorithm's own code runs into

@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file that holds the tensors and, in its header, everything else as JSON.
 
 One file, written under a temporary name, flushed and renamed, is whole or not there; a checksum of tensors and document
-tells what was damaged later. Nothing in it is pickled: classes
-are stored by name, and only those of torch and Stable-Baselines3 are looked up again.
+tells what was damaged later. Nothing in it is pickled: classes are stored by name, and only those of torch and
+Stable-Baselines3 are looked up again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -26,7 +27,7 @@ from metamotor.meta.checks import check_finite
 
 SUFFIX = ".safetensors"
 FORMAT = 2
-"""Of the files written here; format 1 had no checksum and is still read."""
+"""Of the files written and read here."""
 OWN = "__own__"
 """Marks the name of a user's own class or function, which is not looked up."""
 TRUSTED_MODULES = ("torch", "stable_baselines3", "sb3_contrib")
@@ -45,19 +46,34 @@ ENTRIES: dict[str, type | tuple[type, ...]] = {
 """What every document holds."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or as it was before, whenever the process is killed."""
+def write_atomically(
+    path: Path, content: bytes, try_out: Callable[[Path], object] | None = None
+) -> None:
+    """Write a file so that it is either whole or as it was before, whenever the process is killed.
+
+    Args:
+        path: where; folders that are missing are made.
+        content: what.
+        try_out: called with the path of the written file before that gets its name, which it does not if this raises.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if try_out is not None:
+            try_out(temporary)
         temporary.replace(path)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # Without this the new name may not survive a power cut.
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def checkpoint_path(path: str | Path) -> Path:
@@ -88,10 +104,15 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is damaged, or not a checkpoint of this package.
+        ValueError: if it is damaged, not a checkpoint of this package, or of another format.
     """
-    path = checkpoint_path(path)
+    given, path = Path(path), checkpoint_path(path)
     if not path.is_file():
+        if given.suffix == ".zip" or given.is_file():
+            raise ValueError(
+                f"{given} is not a checkpoint of a metamotor learner ({SUFFIX}); a model that "
+                f"Stable-Baselines3 saved is loaded by its own class, such as PPO.load"
+            )
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     try:
         tensors, text = _read_file(path)
@@ -103,8 +124,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
             "truncated in a copy: compare it with the original, or take another checkpoint"
         ) from error
     document = decode(document)
-    if document["format"] > FORMAT:
-        raise ValueError(f"{path} has format {document['format']}: update metamotor to read it")
+    if document["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has format {document['format']}, and this metamotor reads format {FORMAT}: take the "
+            "version that wrote it"
+        )
     return tensors, document
 
 
@@ -116,8 +140,6 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], str]:
     if "metamotor" not in header:
         raise ValueError("it has no document")
     text = header["metamotor"]
-    if set(header) == {"metamotor"} and '"format": 1,' in text:
-        return tensors, text
     if header.get("sha256") != _digest(tensors, text):
         raise ValueError("its checksum is not that of its content")
     return tensors, text

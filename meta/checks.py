@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,17 @@ def check_whole(name: str, value: Any, low: int) -> None:
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what cannot seed every generator in use: numpy's older one takes 32 bits.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    check_whole("seed", seed, 0)
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed}")
 
 
 def check_number(
@@ -174,6 +185,30 @@ def check_model(model: Any) -> None:
         check_number(name, getattr(model, name))
     check_number("log_std_init", model.policy.log_std_init)
     check_finite(model.policy.named_parameters(), "a new policy is not finite")
+
+
+def check_net_arch(base_kwargs: Mapping[str, Any]) -> None:
+    """Refuse layers without units, from which torch makes a policy that sees nothing.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    for width in _widths((base_kwargs.get("policy_kwargs") or {}).get("net_arch")):
+        if isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1:
+            raise ValueError(
+                f"policy_kwargs: net_arch holds the numbers of units of the hidden layers, whole and at "
+                f"least 1, got {width!r}; no hidden layer at all is an empty list"
+            )
+
+
+def _widths(net_arch: Any) -> Iterator[Any]:
+    if isinstance(net_arch, Mapping):
+        net_arch = list(net_arch.values())
+    if isinstance(net_arch, list | tuple):
+        for item in net_arch:
+            yield from _widths(item)
+    elif net_arch is not None:
+        yield net_arch
 
 
 def check_finite(tensors: Iterable[tuple[str, Any]], otherwise: str) -> None:

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from metamotor.envs import Split
 from metamotor.meta.actors import Actor, ConstantActor
 from metamotor.meta.checkpoints import write_atomically
+from metamotor.meta.checks import check_seed
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.maml import MAML
 from metamotor.meta.rollouts import RolloutJob, derive_seed
@@ -71,6 +72,7 @@ class Protocol:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.num_updates < 0:
             raise ValueError(f"num_updates must not be negative, got {self.num_updates}")
+        check_seed(self.seed)
 
 
 class Curve(NamedTuple):
@@ -341,8 +343,8 @@ class Evaluator:
 
 
 def idle_actor(family: Any) -> ConstantActor:
-    """Return the policy that does nothing: the zero action, or a Discrete space's first choice."""
+    """Return the policy that does nothing: the zero action, or the first choice of a Discrete space."""
     space = family.action_space
     if isinstance(space, spaces.Discrete):
-        return ConstantActor(np.asarray(space.start))
+        return ConstantActor(np.asarray(0))  # `check_spaces`: they start at 0
     return ConstantActor(np.clip(np.zeros(space.shape, dtype=np.float32), space.low, space.high))

@@ -60,23 +60,15 @@ def prepare(
         advantages = functional.normalize(advantages, mask)
     taken = torch.as_tensor(mask).float()
     with torch.no_grad():
-        old_log_probs = adapter.log_prob(params, observed, _inside(actions, adapter, taken)) * taken
+        old_log_probs = adapter.log_prob(params, observed, actions) * taken
     return Experience(
         observations=observed,
-        actions=_inside(actions, adapter, taken),
+        actions=actions,
         advantages=torch.as_tensor(advantages).float(),
         returns=torch.as_tensor(returns).float(),
         weights=taken / taken.sum(),
         old_log_probs=old_log_probs,
     )
-
-
-def _inside(actions: Tensor, adapter: OnPolicyAdapter, taken: Tensor) -> Tensor:
-    # Padding is zeros, which need not be a choice of a Discrete space that starts elsewhere.
-    if not adapter.discrete:
-        return actions
-    start = int(adapter.family.action_space.start)
-    return torch.where(taken > 0, actions, torch.full_like(actions, start))
 
 
 def surrogate_loss(

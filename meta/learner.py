@@ -28,6 +28,7 @@ from metamotor.meta.checks import (
     check_family,
     check_finite,
     check_same_spaces,
+    check_seed,
     check_task,
     check_whole,
 )
@@ -45,7 +46,7 @@ from metamotor.meta.records import (
     policy_entry,
     resolve_algorithm,
 )
-from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed, task_setter
 from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import LocalSampler, ProcessSampler, Sampler, make_sampler
 
@@ -84,6 +85,7 @@ class MetaLearner(ABC):
         **changes: Any,
     ) -> None:
         check_whole("num_workers", num_workers, 0)
+        check_seed(seed)
         check_family(family)
         self.config = self._resolve_config(config, changes)
         self.algorithm = resolve_algorithm(algorithm)
@@ -248,6 +250,7 @@ class MetaLearner(ABC):
         """
         check_whole("total_timesteps", total_timesteps, 1)
         check_whole("log_interval", log_interval, 1)
+        _ = self.sampler  # workers that cannot start say so before anything is shown or logged
         callbacks = _as_callback(callback)
         callbacks.init_callback(self)  # type: ignore[arg-type]
         callbacks.on_training_start(locals(), globals())
@@ -320,7 +323,7 @@ class MetaLearner(ABC):
         if isinstance(task, gymnasium.Env):
             return self.make_model(state, task)
         env = self.family.make_env()
-        env.set_task(task)
+        task_setter(env)(task)
         return self.make_model(state, env)
 
     @one_torch_thread()
@@ -338,6 +341,7 @@ class MetaLearner(ABC):
                 f"adapting takes at least 1 episode and no negative number of updates, "
                 f"got episodes={episodes}, updates={updates}"
             )
+        check_seed(seed)
         env = task if isinstance(task, gymnasium.Env) else None
         if env is not None:
             check_same_spaces(env, self.family)

@@ -42,6 +42,7 @@ class OnPolicyAdapter(BaseLearner):
 
     Raises:
         ValueError: if the algorithm is not on-policy, or a space or an option is not supported.
+        TypeError: if the family's environment does not take a task.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ before, so a job gives the same bits in whatever process and order it runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -114,8 +114,29 @@ class RolloutJob:
 
 
 def derive_seed(*path: int) -> int:
-    """Return a seed for one purpose, independent of those of other paths (`numpy.random.SeedSequence`)."""
-    return int(np.random.SeedSequence(path).generate_state(1)[0])
+    """Return a seed for one purpose, independent of those of other paths (`numpy.random.SeedSequence`).
+
+    Args:
+        path: what the seed is for, each number below 2³².
+    """
+    # numpy fills up with zeros: without its length, a path would be the same as one with zeros behind it.
+    return int(np.random.SeedSequence((len(path), *path)).generate_state(1)[0])
+
+
+def task_setter(env: gymnasium.Env[Any, Any]) -> Callable[[Any], object]:
+    """Return the `set_task` of an environment, wrapped or not.
+
+    Raises:
+        TypeError: if the environment has no `set_task`, and so would run whatever task it likes.
+    """
+    try:
+        setter: Callable[[Any], object] = env.get_wrapper_attr("set_task")
+    except AttributeError:
+        raise TypeError(
+            f"the environment {env} has no set_task(task), by which it is given its task: add the method, "
+            "or have the family's make_env() return another environment"
+        ) from None
+    return setter
 
 
 def run_job(
@@ -129,6 +150,7 @@ def run_job(
 
     Raises:
         ValueError: if the environment gives an observation or a reward that is not finite.
+        TypeError: if the environment does not take a task.
     """
     rng = np.random.default_rng(job.seed)
     seeds = rng.integers(2**31, size=job.num_episodes).tolist()
@@ -182,7 +204,11 @@ def _run_one_by_one(
         env, TaskEnv
     )  # it clips actions and refuses observations that are not finite by itself
     clips = isinstance(space, gymnasium.spaces.Box) and not checked
-    options = None if job.task is None else {"task": job.task}
+    options = None
+    if job.task is not None:
+        # Both: a user's own reset may do without its options, or draw another task unless they name one.
+        task_setter(env)(job.task)
+        options = {"task": job.task}
     for episode, seed in enumerate(seeds):
         observation = _as_seen(env.reset(seed=seed, options=options)[0], job.task, 0)
         own_noise = none if noise is None else noise[episode]

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from metamotor.meta.workers import THREAD_VARIABLES
 from metamotor.scripts.runs import CONFIG, SUMMARY, finite, read_json, read_progress
 from metamotor.scripts.train import build, parse_train, resolved
 
@@ -29,7 +30,6 @@ SECONDS_TO_END = 5.0
 """How long it may take to end when told to after that [s]."""
 SECONDS_BETWEEN_LINES = 20.0
 """How often progress is told where there is no terminal to draw it on [s]."""
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class _Run:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # One thread each: there are as many runs as cores.
-                env={**os.environ, **dict.fromkeys(THREADS, "1")},
+                env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")},
             )
 
     @property

@@ -16,6 +16,8 @@ Array = NDArray[Any]
 
 OBSERVATION_LIMIT = 10.0
 """Observations are clipped to this before they become features, so that one outlier cannot own the fit."""
+ROUNDING = 1e-13
+"""A ridge below this share of the features' squares could be lost in float64."""
 
 
 def discounted_returns(rewards: Array, mask: Array, gamma: float) -> Array:
@@ -94,17 +96,23 @@ def linear_baseline(observations: Array, returns: Array, mask: Array, ridge: flo
         observations: (E, H, O).
         returns: (E, H).
         mask: (E, H); steps with 0 neither enter the fit nor get a value.
-        ridge: added to the diagonal, ten times more at each failure to solve.
+        ridge: added to the diagonal; more where rounding would swallow it, so that the system can be solved whatever
+            the features are.
 
     Returns:
         (E, H) float64 values.
+
+    Raises:
+        ValueError: if the returns are too large to be fitted.
     """
     features = baseline_features(observations) * mask[..., None]
     flat = features.reshape(-1, features.shape[-1])
     gram, target = flat.T @ flat, flat.T @ (returns * mask).reshape(-1)
-    for _ in range(5):
-        weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
-        if np.isfinite(weights).all():
-            break
-        ridge *= 10
+    ridge = max(ridge, ROUNDING * np.trace(gram))
+    weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
+    if not np.isfinite(weights).all():
+        raise ValueError(
+            f"no linear baseline can be fitted to returns of up to {np.abs(returns * mask).max():g}: "
+            "rewards must be numbers of moderate size"
+        )
     return np.asarray(features @ weights)

@@ -111,6 +111,15 @@ class TestEnvironment:
         with pytest.raises(TypeError, match=env.family.task_type.__name__):
             env.reset(options={"task": None})
 
+    @pytest.mark.parametrize("more", [{}, {"task": None}])
+    def test_refuses_unknown_options(self, env: envs.TaskEnv, more: dict[str, Any]) -> None:
+        (task,) = env.family.sample(1, seed=0)
+        before = env.task
+        with pytest.raises(ValueError, match=r'takes reset\(options={"task": task}\), got .*tsk'):
+            env.reset(options={"tsk": task, **more})
+        assert env.task == before
+        env.reset(options={})
+
     def test_keeps_its_task_from_reset_to_reset(self, env: envs.TaskEnv) -> None:
         task = env.family.sample(1, seed=3)[0]
         env.reset(seed=0, options={"task": task})
@@ -223,6 +232,14 @@ class TestTasks:
 def test_an_unknown_family_is_named_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"'Panda-v9'.*PandaReach-v0"):
         envs.make("Panda-v9")
+
+
+def test_an_unknown_argument_is_named_with_those_there_are(family: envs.TaskFamily) -> None:
+    message = f"{family.name} does not know horizn; it takes horizon, reveal_task"
+    with pytest.raises(TypeError, match=message):
+        envs.make(family.name, horizn=3)
+    with pytest.raises(TypeError, match=message):
+        family.replace(horizn=3)
 
 
 def test_config_makes_the_family_again(family: envs.TaskFamily) -> None:

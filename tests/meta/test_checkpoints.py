@@ -124,7 +124,8 @@ def save_by_hand(path, tensors, text, **header):
         ({"seed": None}, "seed is None"),
         ({"policy": 3}, "policy is 3"),
         ({"family": {"name": "Bandit"}}, "family is {'name': 'Bandit'}"),
-        ({"format": 3}, "format 3: update metamotor"),
+        ({"format": 3}, "has format 3, and this metamotor reads format 2"),
+        ({"format": 1}, "has format 1, and this metamotor reads format 2"),
     ],
     ids=str,
 )
@@ -158,7 +159,33 @@ def test_other_contents_are_refused(tmp_path):
         read_checkpoint(path)
 
 
-def test_files_from_before_the_checksum_are_read(tmp_path):
-    text = json.dumps({"format": 1, **DOCUMENT})
-    save_file(TENSORS, tmp_path / "a.safetensors", metadata={"metamotor": text})
-    assert read_checkpoint(tmp_path / "a")[1]["num_timesteps"] == 400
+def test_files_without_a_checksum_are_refused(tmp_path):
+    for number in (1, 2):
+        text = json.dumps({"format": number, **DOCUMENT})
+        save_file(TENSORS, tmp_path / "a.safetensors", metadata={"metamotor": text})
+        with pytest.raises(ValueError, match="checksum"):
+            read_checkpoint(tmp_path / "a")
+
+
+def test_models_of_stable_baselines3_are_told_apart(tmp_path):
+    with pytest.raises(ValueError, match=r"ppo\.zip is not a checkpoint of .*such as PPO\.load"):
+        read_checkpoint(tmp_path / "ppo.zip")
+    (tmp_path / "ppo").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"ppo is not a checkpoint of a metamotor learner"):
+        read_checkpoint(tmp_path / "ppo")
+
+
+def test_what_is_tried_out_and_fails_is_not_written(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    seen = []
+
+    def refuse(written):
+        seen.append(written.read_bytes())
+        raise ValueError("it does not open")
+
+    with pytest.raises(ValueError, match="does not open"):
+        write_atomically(path, b"new", refuse)
+    assert seen == [b"new"]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -34,6 +34,10 @@ def make_learner(family=POINT, algorithm=PPO, **changes):
     return meta.MAML(algorithm, "MlpPolicy", family, base_kwargs=KWARGS, **settings)
 
 
+def with_layers(net_arch):
+    return meta.MAML(PPO, "MlpPolicy", POINT, base_kwargs={"policy_kwargs": {"net_arch": net_arch}})
+
+
 def weights(model):
     return {name: value.detach().clone() for name, value in model.policy.state_dict().items()}
 
@@ -265,6 +269,17 @@ def test_callbacks_and_logger_are_sb3s(tmp_path):
         (lambda: make_learner(meta_batch_size=2.5), "meta_batch_size must be a whole number"),
         (lambda: make_learner(first_order="no"), "first_order must be True or False, got 'no'"),
         (lambda: make_learner(num_workers=-1), "num_workers must be"),
+        (lambda: make_learner(seed=-1), "seed must be at least 0, got -1"),
+        (lambda: make_learner(seed=2**32), r"seed must be below 2\*\*32, got 4294967296"),
+        (lambda: make_learner(seed=None), "seed must be a whole number, got None"),
+        (
+            lambda: make_learner().adapt(POINT.sample(1, seed=0)[0], seed=-1),
+            "seed must be at least",
+        ),
+        (lambda: with_layers([64, 0]), "net_arch holds the numbers of units .* got 0"),
+        (lambda: with_layers({"pi": [0], "vf": [64]}), "net_arch .* at least 1, got 0"),
+        (lambda: with_layers({"pi": [8.5], "vf": [64]}), "net_arch .* whole .*, got 8.5"),
+        (lambda: meta.MAML.load("ppo.zip"), "ppo.zip is not a checkpoint of a metamotor learner"),
         (lambda: make_learner("CartPole-v0"), r"pass metamotor.envs.make\('CartPole-v0'\)"),
         (lambda: make_learner(Bandit), "must be an object, got the class Bandit"),
         (lambda: make_learner(POINT.make_env()), "lacks name, horizon, sample, make_env"),
@@ -325,6 +340,21 @@ def test_a_robot_with_other_spaces_does_not_move():
         make_learner(bandit).adapt(Robot(bandit.observation_space, spaces.Discrete(4)))
     with pytest.raises(AssertionError, match="it moved"):
         learner.adapt(Robot(observed, acts))
+
+
+class Deaf(Bandit):
+    """A family whose environment knows its task from `reset` alone, if that."""
+
+    def make_env(self):
+        env = super().make_env()
+        return gymnasium.wrappers.TransformReward(
+            Robot(env.observation_space, env.action_space), float
+        )
+
+
+def test_an_environment_that_takes_no_task_is_refused():
+    with pytest.raises(TypeError, match=r"TransformReward.* has no set_task\(task\)"):
+        make_learner(Deaf())
 
 
 def test_a_task_of_another_family_is_refused():

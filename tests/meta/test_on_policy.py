@@ -190,8 +190,8 @@ def test_actions_that_sb3s_models_cannot_take_are_refused(space, message):
         ({"n_steps": 0}, "cannot make PPO"),
         ({"n_steps": 0, "normalize_advantage": False}, "n_steps must be at least 1, got 0"),
         ({"learning_rat": 1}, "cannot make PPO.*unexpected keyword argument 'learning_rat'"),
-        ({"policy_kwargs": {"net_arch": "wide"}}, "cannot make PPO"),
-        ({"policy_kwargs": {"net_arch": [-3]}}, "cannot make PPO"),
+        ({"policy_kwargs": {"net_arch": "wide"}}, "net_arch .* got 'wide'"),
+        ({"policy_kwargs": {"net_arch": [-3]}}, "net_arch .* at least 1, got -3"),
     ],
     ids=str,
 )

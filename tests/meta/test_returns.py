@@ -85,3 +85,25 @@ def test_the_baseline_does_not_see_the_padding():
 def test_an_outlier_enters_the_baseline_clipped():
     features = functional.baseline_features(np.full((1, 1, 1), 1e9, dtype=np.float32))
     np.testing.assert_array_equal(features, [[[10.0, 100.0, 0.0, 0.0, 0.0, 1.0]]])
+
+
+@pytest.mark.parametrize("size", [1.0, 10.0])
+@pytest.mark.parametrize("ridge", [0.0, 1e-17, 1e-5])
+def test_the_baseline_is_solved_whatever_the_features_are(ridge, size):
+    """Two sensors that say the same and one that says nothing: without a ridge the system is singular."""
+    rng = np.random.default_rng(3)
+    observations = rng.uniform(-size, size, (40, 50, 3)).astype(np.float32)
+    observations[..., 1] = observations[..., 0]
+    observations[..., 2] = 0.0
+    returns = 2 * observations[..., 0].astype(np.float64) - observations[..., 1] ** 2 + 3
+    features = functional.baseline_features(observations).reshape(-1, 10)
+    with pytest.raises(np.linalg.LinAlgError):
+        np.linalg.solve(features.T @ features, np.zeros(10))
+    values = functional.linear_baseline(observations, returns, np.ones((40, 50)), ridge=ridge)
+    np.testing.assert_allclose(values, returns, atol=1e-3 * size)
+
+
+def test_returns_without_a_baseline_are_refused():
+    observations, returns = np.ones((1, 2, 1), dtype=np.float32), np.array([[1e308, 1e308]])
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match="returns of up to 1e\\+308"):
+        functional.linear_baseline(observations, returns, np.ones((1, 2)))

@@ -1,5 +1,7 @@
 """Episodes: what the policy is shown, and what is said of numbers that are not finite."""
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ class Script(gymnasium.Env):
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.action_space = spaces.Box(-1, 1, (1,), np.float32)
         self.observations, self.reward = observations, reward
+
+    def set_task(self, task):
+        assert task == "TASK"
 
     def reset(self, *, seed=None, options=None):
         self.rest = iter(self.observations)
@@ -42,6 +47,46 @@ class Together:
         self.ended = True
         observation = np.array([[first, 0.0], [1.0, next(self.rest)]])
         return observation, np.array([0.0, self.reward]), np.array([True, False])
+
+
+class Chooser(Script):
+    """Draws a task of its own at every reset, unless its options name one: whom `set_task` alone would not bind."""
+
+    def set_task(self, task):
+        self.task = task
+
+    def reset(self, *, seed=None, options=None):
+        self.task = (options or {}).get("task", "ANOTHER")
+        return super().reset()
+
+    def step(self, action):
+        observation, _, *rest = super().step(action)
+        return observation, float(self.task == "TASK"), *rest
+
+
+class Setter(Chooser):
+    """Takes its task from `set_task` alone."""
+
+    def reset(self, *, seed=None, options=None):
+        return Script.reset(self)
+
+
+@pytest.mark.parametrize("kind", [Chooser, Setter])
+@pytest.mark.parametrize("wrap", [lambda env: env, gymnasium.wrappers.OrderEnforcing])
+def test_every_episode_is_of_the_jobs_task(kind, wrap):
+    batch = run_job(JOB, wrap(kind([0.0, 0.0, 0.0])), None, horizon=2)
+    np.testing.assert_array_equal(batch.rewards, np.ones((2, 2)))
+
+
+def test_an_environment_that_takes_no_task_is_refused():
+    class Deaf(Script):
+        set_task = property()
+
+    with pytest.raises(TypeError, match=r"has no set_task\(task\), by which it is given its task"):
+        run_job(JOB, Deaf([0.0, 0.0]), None, horizon=1)
+    # As it is, a robot for instance, it may run.
+    job = dataclasses.replace(JOB, task=None)
+    assert run_job(job, Deaf([0.0, 0.0]), None, horizon=1).num_steps == 2
 
 
 def run(kind, observations, **kwargs):

@@ -3,6 +3,9 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,10 +59,10 @@ def test_a_killed_worker_is_replaced_and_its_job_repeated(expected):
     with ProcessSampler(FAMILY, 2) as sampler:
         jobs = make_jobs(FAMILY)
         sampler.collect(jobs[:2])
-        victim = sampler._workers[0].process.pid
+        victim = sampler._worker(0).process.pid
         os.kill(victim, signal.SIGKILL)
         assert_same(sampler.collect(jobs), expected)
-        assert sampler._workers[0].process.pid != victim
+        assert sampler._worker(0).process.pid != victim
 
 
 def test_an_interrupted_call_leaves_nothing_for_the_next(expected, monkeypatch):
@@ -152,3 +155,44 @@ def test_seeds_of_different_purposes_differ():
     seeds = {derive_seed(i, j) for i in range(50) for j in range(50)}
     assert len(seeds) == 2500
     assert derive_seed(1, 2) == derive_seed(1, 2)
+    zeros = {derive_seed(7, 7919, *[0] * count) for count in range(5)}
+    assert len(zeros) == 5, "zeros behind a path make another one"
+
+
+SCRIPT = """
+from metamotor.meta.workers import ProcessSampler, WorkerError
+from tests.meta.test_workers import job_for
+from tests.meta.toys import Bandit
+{before}
+print("imported")
+ProcessSampler(Bandit(), 2).collect([job_for(Bandit())] * 4)
+"""
+
+
+def run_script(tmp_path, before):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT.format(before=before))
+    root = str(Path(__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, path],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": root},
+    )
+
+
+def test_a_script_without_a_guard_is_told_so_once(tmp_path):
+    done = run_script(tmp_path, "")
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert (
+        'put what the script does behind a guard,\n\n    if __name__ == "__main__":' in done.stderr
+    )
+    assert done.stdout.count("imported") <= 3, "each worker was started once at most"
+
+
+def test_a_worker_that_cannot_start_is_not_tried_again(tmp_path):
+    done = run_script(tmp_path, "if __name__ != '__main__': raise SystemExit(5)")
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert "ended with exit code 5 while it started" in done.stderr
