@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -97,6 +97,15 @@ class Job(Protocol[Result_co]):
         ...
 
 
+@runtime_checkable
+class OwnRunner(Protocol):
+    """An actor that runs its episodes itself, since it must see more than the observations."""
+
+    def run(self, job: RolloutJob, workplace: Workplace) -> EpisodeBatch:
+        """Run a job's episodes."""
+        ...
+
+
 @dataclass(frozen=True)
 class RolloutJob:
     """Episodes to be run: one task, one policy, one seed."""
@@ -109,6 +118,8 @@ class RolloutJob:
 
     def run(self, workplace: Workplace) -> EpisodeBatch:
         """Run the episodes."""
+        if isinstance(self.actor, OwnRunner):
+            return self.actor.run(self, workplace)
         env = workplace.env if workplace.batch_env is None else None
         return run_job(self, env, workplace.batch_env, horizon=workplace.horizon)
 
@@ -166,21 +177,21 @@ def run_job(
 def _run_together(
     job: RolloutJob, env: BatchEnv, seeds: Sequence[int], noise: Array | None, horizon: int
 ) -> EpisodeBatch:
-    observation = _as_seen(env.reset(job.task, seeds), job.task, 0)
+    observation = as_seen(env.reset(job.task, seeds), job.task, 0)
     batch: EpisodeBatch | None = None
     running = np.ones(len(seeds), dtype=bool)
     for t in range(horizon):
         action = job.actor.act(observation, None if noise is None else noise[:, t])
         if batch is None:
-            batch = _empty_batch(len(seeds), horizon, observation[0], action[0])
+            batch = empty_batch(len(seeds), horizon, observation[0], action[0])
         batch.observations[running, t] = observation[running]
         batch.actions[running, t] = action[running]
         batch.mask[running, t] = 1.0
         observation, reward, terminated = env.step(action)
         observation = _as_float32(observation)
         # Episodes that have ended may go on as they like: only the running ones are looked at.
-        _require_finite("reward", reward[running], job.task, t)
-        _require_finite("observation", observation[running], job.task, t + 1)
+        require_finite("reward", reward[running], job.task, t)
+        require_finite("observation", observation[running], job.task, t + 1)
         batch.rewards[running, t] = reward[running]
         batch.terminated[running] |= terminated[running]
         running &= ~terminated
@@ -210,21 +221,22 @@ def _run_one_by_one(
         task_setter(env)(job.task)
         options = {"task": job.task}
     for episode, seed in enumerate(seeds):
-        observation = _as_seen(env.reset(seed=seed, options=options)[0], job.task, 0)
+        observation = as_seen(env.reset(seed=seed, options=options)[0], job.task, 0)
         own_noise = none if noise is None else noise[episode]
+        job.actor.begin()
         for t in range(horizon):
             action = act(observation, own_noise[t])
             if batch is None:
-                batch = _empty_batch(len(seeds), horizon, observation, action)
+                batch = empty_batch(len(seeds), horizon, observation, action)
             batch.observations[episode, t] = observation
             batch.actions[episode, t] = action
             if clips:
                 action = np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
             observation, reward, terminated, truncated, _ = step(action)
             if not math.isfinite(reward):
-                raise _not_finite("reward", reward, job.task, t)
+                raise not_finite("reward", reward, job.task, t)
             if not checked:
-                observation = _as_seen(observation, job.task, t + 1)
+                observation = as_seen(observation, job.task, t + 1)
             batch.rewards[episode, t] = reward
             if terminated or truncated:
                 break
@@ -235,10 +247,10 @@ def _run_one_by_one(
     return batch
 
 
-def _as_seen(observation: Any, task: Any, t: int) -> Array:
+def as_seen(observation: Any, task: Any, t: int) -> Array:
     """Return an observation as the policy gets it; refuse one that is not finite."""
     seen = _as_float32(observation)
-    _require_finite("observation", seen, task, t)
+    require_finite("observation", seen, task, t)
     return seen
 
 
@@ -249,7 +261,8 @@ def _as_float32(observation: Any) -> Array:
         return np.asarray(observation, dtype=np.float32)
 
 
-def _require_finite(what: str, values: Array, task: Any, t: int) -> None:
+def require_finite(what: str, values: Array, task: Any, t: int) -> None:
+    """Refuse an observation or rewards that are not finite, saying where they came from."""
     # The sum of squares is finite only if every entry is, and takes a fifth of the time of np.isfinite(…).all(); that
     # is left for sums that overflow.
     if math.isfinite(np.vdot(values, values)):
@@ -257,14 +270,16 @@ def _require_finite(what: str, values: Array, task: Any, t: int) -> None:
     finite = np.isfinite(values)
     if not finite.all():
         row = tuple(np.argwhere(~finite)[0][: values.ndim - 1])
-        raise _not_finite(what, values[row] if row else values, task, t)
+        raise not_finite(what, values[row] if row else values, task, t)
 
 
-def _not_finite(what: str, value: Any, task: Any, t: int) -> ValueError:
+def not_finite(what: str, value: Any, task: Any, t: int) -> ValueError:
+    """Return the error that tells of an observation or a reward that is not finite."""
     return ValueError(f"the {what} of {task} at step {t} is {value!r}, not finite")
 
 
-def _empty_batch(episodes: int, horizon: int, observation: Array, action: Any) -> EpisodeBatch:
+def empty_batch(episodes: int, horizon: int, observation: Array, action: Any) -> EpisodeBatch:
+    """Return a batch of zeros that holds observations and actions like these."""
     action = np.asarray(action)
     return EpisodeBatch(
         observations=np.zeros((episodes, horizon, *observation.shape), dtype=np.float32),
