@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-FITTING = ("PPO", "A2C")
 FAMILY_MEMBERS = ("name", "horizon", "observation_space", "action_space", "sample", "make_env")
 
 
@@ -72,20 +71,30 @@ def check_number(
         raise ValueError(f"{name} must be finite, got {value}")
 
 
-def check_algorithm(algorithm: Any) -> None:
-    """Refuse what is not PPO, A2C or derived from them.
+def check_algorithm(
+    algorithm: Any,
+    fitting: Sequence[type[BaseAlgorithm]] = (BaseAlgorithm,),
+    whose: str = "a meta-learner",
+) -> None:
+    """Refuse what is not one of some algorithms or derived from one.
+
+    Args:
+        algorithm: what was given.
+        fitting: the algorithms.
+        whose: what takes these algorithms only.
 
     Raises:
         ValueError: naming what was given and what fits.
     """
+    *others, last = [kind.__name__ for kind in fitting]
+    names = f"{', '.join(others)} or {last}" if others else last
     if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
         raise ValueError(
-            f"expected a Stable-Baselines3 algorithm class ({', '.join(FITTING)}), got {algorithm!r}"
+            f"expected the class of a Stable-Baselines3 algorithm ({names}), got {algorithm!r}"
         )
-    if not issubclass(algorithm, PPO | A2C):
+    if not issubclass(algorithm, tuple(fitting)):
         raise ValueError(
-            f"this learner differentiates through on-policy updates and takes "
-            f"{' or '.join(FITTING)} (or a class derived from them), not {algorithm.__name__}"
+            f"{whose} takes {names} (or a class derived from one of them), not {algorithm.__name__}"
         )
 
 
@@ -178,12 +187,15 @@ def check_model(model: Any) -> None:
     Raises:
         ValueError: naming the option.
     """
-    check_whole("n_steps", model.n_steps, 1)
-    for name in ("gamma", "gae_lambda"):
-        check_number(name, getattr(model, name), low=0.0, high=1.0)
-    for name in ("ent_coef", "vf_coef"):
-        check_number(name, getattr(model, name))
-    check_number("log_std_init", model.policy.log_std_init)
+    for name in ("gamma", "gae_lambda", "tau"):
+        if hasattr(model, name):
+            check_number(name, getattr(model, name), low=0.0, high=1.0)
+    if isinstance(model, OnPolicyAlgorithm):
+        check_whole("n_steps", model.n_steps, 1)
+        for name in ("ent_coef", "vf_coef"):
+            check_number(name, getattr(model, name))
+    if hasattr(model.policy, "log_std_init"):
+        check_number("log_std_init", model.policy.log_std_init)
     check_finite(model.policy.named_parameters(), "a new policy is not finite")
 
 

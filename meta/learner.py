@@ -25,6 +25,7 @@ from metamotor.envs import Task
 from metamotor.meta.actors import Actor
 from metamotor.meta.checkpoints import encode, read_checkpoint, write_checkpoint
 from metamotor.meta.checks import (
+    check_algorithm,
     check_family,
     check_finite,
     check_same_spaces,
@@ -43,6 +44,7 @@ from metamotor.meta.records import (
     find_base_kwargs,
     find_family,
     find_policy,
+    kwargs_entry,
     policy_entry,
     resolve_algorithm,
 )
@@ -71,6 +73,8 @@ class MetaLearner(ABC):
     """
 
     Config: ClassVar[type[Any]]
+    fitting: ClassVar[tuple[type[BaseAlgorithm], ...]] = (BaseAlgorithm,)
+    """Algorithms that may be the base learner, as may classes derived from them."""
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class MetaLearner(ABC):
         check_family(family)
         self.config = self._resolve_config(config, changes)
         self.algorithm = resolve_algorithm(algorithm)
+        check_algorithm(self.algorithm, self.fitting, type(self).__name__)
         self.policy = policy
         self.family = family
         self.base_kwargs = dict(base_kwargs or {})
@@ -390,7 +395,7 @@ class MetaLearner(ABC):
             "config": dataclasses.asdict(self.config),
             "algorithm": algorithm_entry(self.algorithm),
             "policy": policy_entry(self.policy),
-            "base_kwargs": self.base_kwargs,
+            "base_kwargs": kwargs_entry(self.base_kwargs),
             "family": family_entry(self.family),
             "seed": self.seed,
             "iteration": self.iteration,

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from metamotor.meta.actors import Actor
 from metamotor.meta.checkpoints import fitting
-from metamotor.meta.checks import check_number, check_whole
+from metamotor.meta.checks import check_algorithm, check_number, check_whole
 from metamotor.meta.experience import Experience, prepare, surrogate_loss
 from metamotor.meta.functional import surrogates
 from metamotor.meta.functional.inner_step import Params, inner_step
@@ -129,9 +129,10 @@ class TaskData:
 
 
 class MAML(MetaLearner):
-    """MAML over PPO's or A2C's policies; see `MetaLearner` for the arguments and what a learner can do."""
+    """MAML over the policies of PPO, A2C or TRPO; see `MetaLearner` for the arguments and what a learner can do."""
 
     Config = MAMLConfig
+    fitting = OnPolicyAdapter.fitting
     config: MAMLConfig
     scales = (2.0, 1.0, 0.5, 0.25, 0.0)
     adapter: OnPolicyAdapter
@@ -139,6 +140,8 @@ class MAML(MetaLearner):
     policy: str | type[ActorCriticPolicy]
 
     def _setup(self) -> None:
+        if self.config.inner_loss == "base":
+            check_algorithm(self.algorithm, OnPolicyAdapter.with_loss, 'inner_loss="base"')
         self.adapter = OnPolicyAdapter(
             self.algorithm, self.policy, self.family, self.base_kwargs, self.seed
         )

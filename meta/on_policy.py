@@ -1,4 +1,4 @@
-"""Stable-Baselines3's on-policy algorithms as base learners: PPO, A2C and what derives from them.
+"""Stable-Baselines3's on-policy algorithms as base learners: PPO, A2C, TRPO and what derives from them.
 
 The adapter holds one model of the algorithm as a template: its policy class, hyper-parameters and initial weights. All
 it answers is a pure function of parameters by name, so that a meta-learner can differentiate through an update; the
@@ -10,40 +10,46 @@ Shapes: ... any batch shape, O numbers of an observation, A of an action, N choi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
+from sb3_contrib import TRPO
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import (
     CategoricalDistribution,
     DiagGaussianDistribution,
 )
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from metamotor.meta.actors import MLP, Actor, CategoricalActor, GaussianActor, Network
+from metamotor.meta.actors import Actor, CategoricalActor, GaussianActor
 from metamotor.meta.base_learner import BaseLearner
-from metamotor.meta.checks import check_algorithm, check_model
+from metamotor.meta.checks import check_algorithm
 from metamotor.meta.functional import distributions
 from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.functional.returns import discounted_returns
+from metamotor.meta.policies import numpy_actor
 from metamotor.meta.rollouts import EpisodeBatch
 
 Array = NDArray[Any]
 
 
 class OnPolicyAdapter(BaseLearner):
-    """What a gradient-based meta-learner needs of PPO or A2C; see `BaseLearner` for the arguments.
+    """What a gradient-based meta-learner needs of PPO, A2C or TRPO; see `BaseLearner` for the arguments.
 
     Raises:
-        ValueError: if the algorithm is not on-policy, or a space or an option is not supported.
+        ValueError: if the algorithm is another one, or a space or an option is not supported.
         TypeError: if the family's environment does not take a task.
     """
+
+    fitting: ClassVar[tuple[type[BaseAlgorithm], ...]] = (PPO, A2C, TRPO)
+    """Algorithms that fit: they share one class of policies."""
+    with_loss: ClassVar[tuple[type[BaseAlgorithm], ...]] = (PPO, A2C)
+    """Those of them whose `loss` is known."""
 
     def __init__(
         self,
@@ -53,9 +59,8 @@ class OnPolicyAdapter(BaseLearner):
         base_kwargs: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
-        check_algorithm(algorithm)
+        check_algorithm(algorithm, self.fitting, "this adapter")
         super().__init__(algorithm, policy, family, base_kwargs, seed)
-        check_model(self.template)
         distribution = self.template.policy.action_dist
         if type(distribution) not in (DiagGaussianDistribution, CategoricalDistribution):
             raise ValueError(
@@ -76,32 +81,12 @@ class OnPolicyAdapter(BaseLearner):
 
     def make_actor(self, params: Mapping[str, Tensor]) -> Actor:
         """Return the policy as rollout workers run it: in numpy where it is a plain MLP, else in torch."""
-        network = self._numpy_network(params) or _TorchNetwork(self.head, params)
+        if (actor := numpy_actor(self.template.policy, params)) is not None:
+            return actor
+        network = _TorchNetwork(self.head, params)
         if self.discrete:
             return CategoricalActor(network, int(self.family.action_space.n))
         return GaussianActor(network, params["log_std"].detach().exp().numpy())
-
-    def _numpy_network(self, params: Mapping[str, Tensor]) -> Network | None:
-        policy = self.template.policy
-        if type(policy.features_extractor) is not FlattenExtractor or type(policy).__name__ not in (
-            "ActorCriticPolicy",
-            "MultiInputActorCriticPolicy",
-        ):
-            return None
-        modules = list(policy.mlp_extractor.policy_net)
-        kinds = {type(module).__name__ for module in modules[1::2]} or {"Identity"}
-        activation = kinds.pop()
-        if kinds or activation not in ("Tanh", "ReLU", "Identity"):
-            return None
-        prefixes = [f"mlp_extractor.policy_net.{i}" for i in range(0, len(modules), 2)]
-        layers = tuple(
-            (
-                np.ascontiguousarray(params[f"{prefix}.weight"].detach().numpy().T),
-                params[f"{prefix}.bias"].detach().numpy().copy(),
-            )
-            for prefix in (*prefixes, "action_net")
-        )
-        return MLP(layers, activation)
 
     # The policy as a pure function of its parameters ----------------------------------------------
 
@@ -162,7 +147,7 @@ class OnPolicyAdapter(BaseLearner):
         advantages: Tensor,
         returns: Tensor,
     ) -> Tensor:
-        """Return what the algorithm's `train` minimises on one minibatch (SB3's ppo.py and a2c.py).
+        """Return what the algorithm's `train` minimises on one minibatch (SB3's ppo.py and a2c.py; TRPO has no such).
 
         PPO: the clipped surrogate; A2C: −log π Â; both with `vf_coef` times the squared error of the critic and
         `ent_coef` times the negative entropy, advantages normalised if the algorithm does so.

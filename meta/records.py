@@ -10,25 +10,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import sb3_contrib
 import stable_baselines3
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import ActionNoise
 
 from metamotor.envs import FAMILIES, make
-from metamotor.meta.checkpoints import encode, find_own, is_trusted
+from metamotor.meta.checkpoints import OWN, encode, find_own, is_trusted
 from metamotor.meta.checks import check_algorithm, check_family
 
-ALGORITHMS = {
-    name: getattr(stable_baselines3, name) for name in ("PPO", "A2C", "SAC", "TD3", "DDPG", "DQN")
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
+    name: found
+    for package in (stable_baselines3, sb3_contrib)
+    for name in package.__all__
+    if isinstance(found := getattr(package, name), type) and issubclass(found, BaseAlgorithm)
 }
-"""Stable-Baselines3's algorithms by name, as the command line and checkpoints say them."""
+"""The algorithms of Stable-Baselines3 and sb3-contrib by name, as the command line and checkpoints say them."""
 
 
-def resolve_algorithm(algorithm: Any) -> type[OnPolicyAlgorithm]:
-    """Return an algorithm's class from its name or itself; refuse what meta-learners cannot wrap."""
+def resolve_algorithm(algorithm: Any) -> type[BaseAlgorithm]:
+    """Return an algorithm's class from its name or itself; refuse what is none."""
     if isinstance(algorithm, str):
         if algorithm not in ALGORITHMS:
             raise ValueError(
-                f"unknown algorithm {algorithm!r}; Stable-Baselines3 has {', '.join(ALGORITHMS)}"
+                f"unknown algorithm {algorithm!r}; Stable-Baselines3 and sb3-contrib have "
+                f"{', '.join(ALGORITHMS)}"
             )
         algorithm = ALGORITHMS[algorithm]
     check_algorithm(algorithm)
@@ -41,6 +47,14 @@ def algorithm_entry(algorithm: type) -> str:
     if ALGORITHMS.get(name) is algorithm:
         return name
     return _full_name(algorithm)
+
+
+def kwargs_entry(base_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base learner's arguments as `encode` takes them; an action noise, which is an object, by its class."""
+    return {
+        name: {OWN: _full_name(type(value))} if isinstance(value, ActionNoise) else value
+        for name, value in base_kwargs.items()
+    }
 
 
 def policy_entry(policy: Any) -> Any:

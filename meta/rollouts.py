@@ -178,6 +178,7 @@ def _run_together(
     job: RolloutJob, env: BatchEnv, seeds: Sequence[int], noise: Array | None, horizon: int
 ) -> EpisodeBatch:
     observation = as_seen(env.reset(job.task, seeds), job.task, 0)
+    job.actor.begin()
     batch: EpisodeBatch | None = None
     running = np.ones(len(seeds), dtype=bool)
     for t in range(horizon):

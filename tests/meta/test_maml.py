@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -93,6 +94,7 @@ def test_a_users_own_discrete_family_learns(algorithm):
         {"inner_steps": 0},
         {"inner_loss": "base", "kl_coef": 0.1},
         {"algorithm": A2C, "inner_loss": "log_prob"},
+        {"algorithm": TRPO},
     ],
     ids=str,
 )
@@ -248,8 +250,9 @@ def test_callbacks_and_logger_are_sb3s(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make_learner(algorithm=SAC), "PPO or A2C.*not SAC"),
-        (lambda: make_learner(algorithm="SAC"), "PPO or A2C.*not SAC"),
+        (lambda: make_learner(algorithm=SAC), "MAML takes PPO, A2C or TRPO.*not SAC"),
+        (lambda: make_learner(algorithm="SAC"), "MAML takes PPO, A2C or TRPO.*not SAC"),
+        (lambda: make_learner(algorithm="TRPO", inner_loss="base"), "takes PPO or A2C.*not TRPO"),
         (lambda: make_learner(algorithm="PPOO"), "unknown algorithm 'PPOO'"),
         (lambda: make_learner(inner_lrr=1), "does not know inner_lrr; it takes inner_lr"),
         (lambda: make_learner(outer="adam"), "outer must be one of ppo, trust_region, got 'adam'"),
