@@ -330,8 +330,13 @@ class ES(MetaLearner):
         return params
 
     def update(self, state: Adapted, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Adapted:
-        """Return the policy after a gradient step on one task's episodes; see `MetaLearner.update`."""
+        """Return the policy after a gradient step on one task's episodes; without adaptation, as it is.
+
+        See `MetaLearner.update`.
+        """
         adaptation = self.adaptation
+        if adaptation is None:
+            return state
         if not isinstance(adaptation, GradientStep):
             return super().update(state, batch, step, scale)  # type: ignore[no-any-return]
         assert isinstance(self.layout, MLPLayout)

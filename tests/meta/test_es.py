@@ -31,9 +31,9 @@ DEEP = {"policy_kwargs": {"net_arch": [8], "log_std_init": -0.7}}
 CLIMB = {"adaptation": "hill_climbing", "episodes_per_task": 3}
 
 
-def make_learner(family=POINT, algorithm=PPO, base_kwargs=LINEAR, policy="MlpPolicy", **changes):
+def make_learner(family=POINT, algorithm=PPO, base_kwargs=LINEAR, **changes):
     settings = {"population": 6, "meta_batch_size": 3, "episodes_per_task": 4, **changes}
-    return ES(algorithm, policy, family, base_kwargs=base_kwargs, **settings)
+    return ES(algorithm, "MlpPolicy", family, base_kwargs=base_kwargs, **settings)
 
 
 def weights(model):
@@ -396,15 +396,26 @@ def test_step_sizes_decay_behind_the_trained_updates_and_scale():
     np.testing.assert_allclose(sizes, [1.2, 1.2, 0.6, 0.3], rtol=1e-6)
 
 
-def test_without_adaptation_the_policy_stays_as_it_is_and_climbing_needs_the_robot():
+def test_without_adaptation_the_policy_stays_as_it_is():
     task = POINT.sample(1, seed=0)[0]
     learner = make_learner(adaptation="none")
     state = learner.adapt_state(task, updates=2)
     np.testing.assert_array_equal(state.vector, learner.initial_state().vector)
     (batch,) = learner.collect([state], [task], episodes=2, seeds=[1], sampler=LocalSampler(POINT))
-    for other in (learner, make_learner(**CLIMB)):
-        with pytest.raises(TypeError, match="cannot learn from recorded episodes"):
-            other.adapt_from([batch])
+    assert_equal(weights(learner.adapt_from([batch])), weights(learner.model_of(state, task)))
+    with pytest.raises(TypeError, match="cannot learn from recorded episodes"):
+        make_learner(**CLIMB).adapt_from([batch])
+
+
+@pytest.mark.parametrize("changes", [{}, CLIMB], ids=str)
+def test_adapting_on_an_environment_keeps_its_task(changes):
+    learner = make_learner(**changes)
+    env = POINT.make_env()
+    task = POINT.sample(1, split="test", seed=0)[0]
+    env.set_task(task)
+    model = learner.adapt(env, episodes=3)
+    assert env.task == task
+    assert model.get_env().envs[0].unwrapped is env
 
 
 # Observation statistics -----------------------------------------------------------------------------
@@ -487,6 +498,9 @@ def test_a_policy_that_is_no_plain_network_climbs():
     assert np.isfinite(found.returns).all()
     model = learner.adapt(POINT.sample(1, seed=0)[0], episodes=3)
     assert type(model.policy.features_extractor) is Squares
+    together = make_learner(base_kwargs=OWN, **CLIMB, num_workers=1).learn(1)
+    together.close()
+    assert_equal(learner._state(), together._state())
 
 
 # Refusals -------------------------------------------------------------------------------------------
