@@ -9,18 +9,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metamotor.meta.es import ES, ESConfig
     from metamotor.meta.learner import MetaLearner
     from metamotor.meta.maml import MAML, MAMLConfig
+    from metamotor.meta.reptile import Reptile, ReptileConfig
 
-_MODULES = {"MetaLearner": "learner", "MAML": "maml", "MAMLConfig": "maml"}
+_MODULES = {
+    "ES": "es",
+    "ESConfig": "es",
+    "MetaLearner": "learner",
+    "MAML": "maml",
+    "MAMLConfig": "maml",
+    "Reptile": "reptile",
+    "ReptileConfig": "reptile",
+}
+_LEARNERS = ("ES", "MAML", "Reptile")
 
 
 def __getattr__(name: str) -> Any:
     if name == "LEARNERS":
-        return {"MAML": __getattr__("MAML")}
+        return {learner: __getattr__(learner) for learner in _LEARNERS}
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
-__all__ = ["MAML", "MAMLConfig", "MetaLearner"]
+__all__ = [
+    "ES",
+    "ESConfig",
+    "MAML",
+    "MAMLConfig",
+    "MetaLearner",
+    "Reptile",
+    "ReptileConfig",
+]

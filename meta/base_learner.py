@@ -8,6 +8,7 @@ Shapes: as in Stable-Baselines3's policies; parameters are mappings from the nam
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import math
@@ -94,9 +95,9 @@ class Recipe:
             size = env.action_space.shape
             kwargs["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, float(noise)))
         make: Any = self.algorithm  # the bases' own constructors differ
-        model: BaseAlgorithm = make(
-            self.policy, DummyVecEnv([lambda: Monitor(env)]), device="cpu", seed=seed, **kwargs
-        )
+        vec_env = DummyVecEnv([lambda: Monitor(env)])
+        with one_torch_thread():  # initial weights differ by the number of threads
+            model: BaseAlgorithm = make(self.policy, vec_env, device="cpu", seed=seed, **kwargs)
         return model
 
     def _knows(self, name: str) -> bool:
@@ -137,22 +138,22 @@ class Recipe:
         watched = _Watched(env, task, horizon)
         changes = self._sized(total_timesteps, updates)
         total_timesteps = changes.get("n_steps", 0) * (updates or 0) or total_timesteps
-        with one_torch_thread(), warnings.catch_warnings():
-            # The experience is what it is, whether minibatches divide it or not.
-            warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
+        with one_torch_thread(), _sized_later():
             model = self.make_model(params, watched, seed, **changes)
             model.set_logger(Logger(folder=None, output_formats=[]))
             # Again: making the model has drawn numbers for weights, as many as its libraries like.
             model.set_random_seed(seed)
+            diverged = (
+                f"{self.algorithm.__name__} diverged while it learned, lower its learning_rate"
+            )
             try:
                 model.learn(total_timesteps)
-            finally:
-                learned = params_of(model)
-                # Here, since the policy's own complaint about its NaN does not say where they come from.
-                check_finite(
-                    learned.items(),
-                    f"{self.algorithm.__name__} diverged while it learned, lower its learning_rate",
-                )
+            except ValueError as error:
+                if str(error).startswith("Expected parameter"):  # of one of torch's distributions
+                    raise ValueError(f"{diverged}: {error}") from error
+                raise
+        learned = params_of(model)
+        check_finite(learned.items(), diverged)
         return learned, Experienced(watched.num_timesteps, tuple(watched.returns))
 
     def _sized(self, total_timesteps: int, updates: int | None) -> dict[str, int]:
@@ -210,7 +211,8 @@ class BaseLearner:
         task_setter(env)  # is there, or training ends here
         changes = {"buffer_size": 1} if issubclass(self.algorithm, OffPolicyAlgorithm) else {}
         try:
-            return self.recipe.new_model(env, self.seed, **changes)
+            with _sized_later():
+                return self.recipe.new_model(env, self.seed, **changes)
         except Exception as error:  # whatever the policy's and the algorithm's own code runs into
             raise ValueError(
                 f"Stable-Baselines3 cannot make {self.algorithm.__name__} with the policy "
@@ -269,6 +271,14 @@ class BaseLearner:
     def make_actor(self, params: Mapping[str, Tensor]) -> Actor:
         """Return the policy as rollout workers run it; see `metamotor.meta.policies.make_actor`."""
         return policies.make_actor(self.template, params)
+
+
+@contextlib.contextmanager
+def _sized_later() -> Iterator[None]:
+    """Leave out PPO's warning of minibatches that do not divide a rollout, whose size is not the user's choice here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
+        yield
 
 
 # What a model consists of -----------------------------------------------------------------------

@@ -87,3 +87,59 @@ class Faulty(Bandit):
         env = FaultyEnv(self.horizon)
         env.fault = self.fault
         return env
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where on a line the best action lies."""
+
+    place: float
+
+
+class LineEnv(gymnasium.Env):
+    """One observation of noise, and a reward that falls with the distance of the action to the hidden target.
+
+    Actions have two numbers in boxes of different sizes off 0; the target is at the same part of both.
+    """
+
+    def __init__(self, horizon):
+        self.observation_space = spaces.Box(-1, 1, (2,), np.float32)
+        self.low, self.high = np.array([-1, 0], np.float32), np.array([3, 1], np.float32)
+        self.action_space = spaces.Box(self.low, self.high)
+        self.horizon, self.task = horizon, Target(0.0)
+
+    def set_task(self, task):
+        self.task = task
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.elapsed = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.elapsed += 1
+        low, high = self.low, self.high
+        scaled = 2 * (np.clip(action, low, high) - low) / (high - low) - 1
+        reward = -float(np.abs(scaled - self.task.place).mean())
+        return self._observe(), reward, False, self.elapsed >= self.horizon, {}
+
+    def _observe(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+
+class Line:
+    """A family with continuous actions: the target is at -0.6 or 0.6 of the way."""
+
+    name = "Line"
+    dt = 1.0
+
+    def __init__(self, horizon=5):
+        self.horizon = horizon
+        env = self.make_env()
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+
+    def sample(self, n, *, split="train", seed):
+        return [Target(float(p)) for p in np.random.default_rng(seed).choice([-0.6, 0.6], size=n)]
+
+    def make_env(self):
+        return LineEnv(self.horizon)
