@@ -57,15 +57,16 @@ class Interval:
         """Middle and half width of the training range."""
         return (self.train[0] + self.train[1]) / 2, (self.train[1] - self.train[0]) / 2
 
-    def draw(self, split: Split, rng: np.random.Generator) -> float:
-        """Return one value for `split`."""
+    def at(self, split: Split, quantile: float) -> float:
+        """Return the value below which lies this share, in [0, 1), of a split."""
         if split == "train":
             low, high = self.train
         elif split == "out_of_range" and self.out_of_range:
-            low, high = self.out_of_range[int(rng.integers(len(self.out_of_range)))]
+            band, quantile = divmod(quantile * len(self.out_of_range), 1.0)
+            low, high = self.out_of_range[int(band)]
         else:
             low, high = self.test
-        return float(rng.uniform(low, high))
+        return low + (high - low) * quantile
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ class Choice:
         low, high = min(self.values), max(self.values)
         return (low + high) / 2, (high - low) / 2
 
-    def draw(self, split: Split, rng: np.random.Generator) -> float:
-        """Return one of the values."""
-        return float(self.values[int(rng.integers(len(self.values)))])
+    def at(self, split: Split, quantile: float) -> float:
+        """Return the value below which lies this share, in [0, 1)."""
+        return float(self.values[int(quantile * len(self.values))])
 
 
 Parameter = Interval | Choice
@@ -328,6 +329,10 @@ class TaskFamily(ABC):
     def sample(self, n: int, *, split: Split = "train", seed: int) -> list[Any]:
         """Return `n` tasks of a split; each split has a random stream of its own.
 
+        Training tasks are a Latin hypercube (McKay et al. 1979): each is uniform, and together they cover the range of
+        every parameter evenly, so that a meta-batch differs less from the next one. Those of other splits are
+        independent.
+
         Raises:
             ValueError: if the split is unknown or `n` is below 1.
         """
@@ -336,11 +341,21 @@ class TaskFamily(ABC):
         if n < 1:
             raise ValueError(f"the number of tasks must be at least 1, got {n}")
         rng = np.random.default_rng([seed, SPLITS.index(split)])
-        return [self._draw(split, rng) for _ in range(n)]
-
-    def _draw(self, split: Split, rng: np.random.Generator) -> Task:
-        values = {name: parameter.draw(split, rng) for name, parameter in self.parameters.items()}
-        return self.task_type(**values)
+        quantiles = rng.uniform(size=(n, len(self.parameters)))
+        if split == "train":
+            strata = rng.permuted(np.tile(np.arange(n), (len(self.parameters), 1)), axis=1)
+            quantiles = (strata.T + quantiles) / n
+        return [
+            self.task_type(
+                **{
+                    name: parameter.at(split, float(quantile))
+                    for (name, parameter), quantile in zip(
+                        self.parameters.items(), row, strict=True
+                    )
+                }
+            )
+            for row in quantiles
+        ]
 
     @abstractmethod
     def make_env(self, *, render_mode: str | None = None) -> TaskEnv:

@@ -220,7 +220,22 @@ class TestTasks:
         assert len(set(draws.values())) == len(draws)
         for (split, seed), tasks in draws.items():
             assert tuple(family.sample(64, split=split, seed=seed)) == tasks
-            assert tuple(family.sample(10, split=split, seed=seed)) == tasks[:10]
+            if split != "train":
+                assert tuple(family.sample(10, split=split, seed=seed)) == tasks[:10]
+
+    def test_of_training_cover_each_parameter_evenly(self, family: envs.TaskFamily) -> None:
+        tasks = family.sample(20, seed=3)
+        for name, parameter in family.parameters.items():
+            values = sorted(getattr(task, name) for task in tasks)
+            if isinstance(parameter, envs.Choice):
+                assert {values.count(value) for value in parameter.values} == {
+                    20 // len(parameter.values)
+                }
+                continue
+            low, high = parameter.train
+            strata = [int(20 * (value - low) / (high - low)) for value in values]
+            assert strata == list(range(20))
+            assert values != [getattr(task, name) for task in tasks]
 
     def test_refuses_an_unknown_split(self, family: envs.TaskFamily) -> None:
         with pytest.raises(ValueError, match="split"):
