@@ -201,6 +201,33 @@ class Simulator:
         self._groups.append(group)
         return group
 
+    def body(self, number: int) -> Body:
+        """Return a loaded body by its number.
+
+        Raises:
+            ValueError: if nothing was loaded under it.
+        """
+        for body in self._bodies:
+            if body.number == number:
+                return body
+        raise ValueError(
+            f"there is no body {number}; loaded are {[b.number for b in self._bodies]}"
+        )
+
+    def link(self, body: int, name: str) -> int:
+        """Return the number of the link that a joint of this name carries, fixed joints included.
+
+        Raises:
+            ValueError: if the body lacks it.
+        """
+        count = pybullet.getNumJoints(body, self._client)
+        names = [
+            pybullet.getJointInfo(body, link, self._client)[1].decode() for link in range(count)
+        ]
+        if name not in names:
+            raise ValueError(f"body {body} has no joint {name!r}; it has {names}")
+        return names.index(name)
+
     def set_dynamics(self, body: int, link: int, **properties: Any) -> None:
         """Change physical properties of a link (-1 is the base), by PyBullet's names of `changeDynamics`.
 

@@ -13,7 +13,7 @@ import pytest
 
 from metamotor import envs
 
-SIMULATED = ["CartPole-v0", "HalfCheetahDirection-v0", "PandaReach-v0"]
+SIMULATED = ["A1Locomotion-v0", "CartPole-v0", "HalfCheetahDirection-v0", "PandaReach-v0"]
 
 
 def fingerprint(env: Any, seed: int = 3) -> str:
@@ -60,8 +60,9 @@ class TestDeterminism:
             disturb(env, seed)
             assert fingerprint(env) == expected
 
-    def test_the_half_cheetah_is_in_contact_meanwhile(self) -> None:
-        env = envs.make("HalfCheetahDirection-v0").make_env()
+    @pytest.mark.parametrize("name", ["A1Locomotion-v0", "HalfCheetahDirection-v0"])
+    def test_runners_are_in_contact_meanwhile(self, name: str) -> None:
+        env = envs.make(name).make_env()
         fingerprint(env)
         assert env.robot.simulator.contact_count(env.robot.body) > 0  # type: ignore[attr-defined]
         env.close()
