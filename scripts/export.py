@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     parity = deploy.runtime.Policy(out).metadata["parity"]
     print(f"{learner.family.name}, {task}")
     print(
-        f"Wrote {out}: at most {parity['max_error']:.1e} of the action's range away from the model "
+        f"Wrote {out}: at most {parity['max_error']:.1e} of half the action's range away from the model "
         f"on {parity['observations']} observations"
     )
 
