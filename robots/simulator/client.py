@@ -10,14 +10,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pybullet_data
 from numpy.typing import NDArray
 
 from metamotor.robots.simulator.bodies import Body, resting_at
+from metamotor.robots.simulator.closing import Closing
 from metamotor.robots.simulator.engine import pybullet
 from metamotor.robots.simulator.joints import Joints, closed
 from metamotor.robots.simulator.quiet import silent_library
@@ -62,7 +62,7 @@ class RealTime:
         time.sleep(max(0.0, self._due - time.perf_counter()))
 
 
-class Simulator:
+class Simulator(Closing):
     """One physics client.
 
     Args:
@@ -122,19 +122,6 @@ class Simulator:
         self._step = closed
         for group in self._groups:
             group.close()
-
-    def __enter__(self) -> Self:
-        """Return the simulator itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the client."""
-        self.close()
 
     def load_urdf(
         self,
