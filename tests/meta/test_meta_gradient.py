@@ -1,5 +1,7 @@
 """MAML's meta-gradient, through the real policy and the real surrogates, against finite differences."""
 
+from typing import Any
+
 import pytest
 import torch
 from stable_baselines3 import PPO
@@ -9,15 +11,15 @@ from metamotor.meta.experience import Experience
 from metamotor.meta.maml import MAML, TaskData
 
 
-def make_learner(**changes):
+def make_learner(**changes: Any) -> Any:
     kwargs = {"policy_kwargs": {"net_arch": [4], "log_std_init": -0.3}, "ent_coef": 0.01}
     settings = {"inner_lr": 0.3, "inner_steps": 2, **changes}
     family = envs.make("PointNavigation-v0")
     return MAML(PPO, "MlpPolicy", family, base_kwargs=kwargs, **settings)
 
 
-def random_experience(learner, params, generator):
-    def draw(*shape):
+def random_experience(learner: Any, params: Any, generator: Any) -> Any:
+    def draw(*shape: Any) -> Any:
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
     observations, actions = draw(3, 5, 2), draw(3, 5, 2)
@@ -30,7 +32,7 @@ def random_experience(learner, params, generator):
     )
 
 
-def problem(**changes):
+def problem(**changes: Any) -> Any:
     learner = make_learner(**changes)
     generator = torch.Generator().manual_seed(0)
     params = {
@@ -46,21 +48,21 @@ def problem(**changes):
     return learner, params, lrs, data
 
 
-def leaves_of(learner, params, lrs):
+def leaves_of(learner: Any, params: Any, lrs: Any) -> Any:
     named = {name: params[name] for name in learner.adapter.actor_names}
     for step, sizes in enumerate(lrs):
         named |= {f"{step}.{name}": size for name, size in sizes.items()}
     return named
 
 
-def value_at(learner, params, lrs, data, leaves):
+def value_at(learner: Any, params: Any, lrs: Any, data: Any, leaves: Any) -> Any:
     own = {name: leaves.get(name, value) for name, value in params.items()}
     sizes = [{n: leaves[f"{k}.{n}"] for n in s} for k, s in enumerate(lrs)]
     return learner.task_objective(own, sizes, data)
 
 
 @pytest.mark.parametrize("inner_loss", ["likelihood_ratio", "dice", "log_prob", "base"])
-def test_against_central_differences_in_float64(inner_loss):
+def test_against_central_differences_in_float64(inner_loss: Any) -> None:
     learner, params, lrs, data = problem(inner_loss=inner_loss)
     leaves = {k: v.clone().requires_grad_() for k, v in leaves_of(learner, params, lrs).items()}
     value = value_at(learner, params, lrs, data, leaves)
