@@ -14,7 +14,13 @@ import pytest
 
 from metamotor import envs
 
-SIMULATED = ["A1Locomotion-v0", "CartPole-v0", "HalfCheetahDirection-v0", "PandaReach-v0"]
+SIMULATED = [
+    "A1Locomotion-v0",
+    "CartPole-v0",
+    "CartPoleSwingUp-v0",
+    "HalfCheetahDirection-v0",
+    "PandaReach-v0",
+]
 
 
 def fingerprint(env: Any, seed: int = 3) -> str:
