@@ -12,6 +12,7 @@ from typing import Any
 
 from metamotor.envs.a1_locomotion import A1Locomotion
 from metamotor.envs.cart_pole import CartPole
+from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
 from metamotor.envs.core import (
     SPLITS,
     BatchEnv,
@@ -29,7 +30,14 @@ from metamotor.envs.point_navigation import PointNavigation
 
 FAMILIES: dict[str, type[TaskFamily]] = {
     family.name: family
-    for family in (PointNavigation, PandaReach, HalfCheetahDirection, CartPole, A1Locomotion)
+    for family in (
+        PointNavigation,
+        PandaReach,
+        HalfCheetahDirection,
+        CartPole,
+        CartPoleSwingUp,
+        A1Locomotion,
+    )
 }
 """Every family of this package by its id."""
 
