@@ -180,9 +180,9 @@ def _film(
             returns.append(f"{seen.returns[0]:.1f}")
             distances.append(f"{distance:.1f} cm")
         number = f"{goal.index + 1} of {protocol.num_tasks}, {goal.place}"
-        grid.add_row(number, "hand to goal, at the end", *distances)
-        grid.add_row("", "return, this episode", *returns)
-        grid.add_row("", "return, in the evaluation", f"{goal.before:.1f}", f"{goal.after:.1f}")
+        grid.add_row(number, "hand to goal at the end", *distances)
+        grid.add_row("", "return of this episode", *returns)
+        grid.add_row("", "return in the evaluation", f"{goal.before:.1f}", f"{goal.after:.1f}")
         frames += beside(films, titles)
         ends.append(frames[-1])  # where the hand came to
     env.close()

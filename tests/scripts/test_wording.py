@@ -29,6 +29,8 @@ def test_every_word_of_a_table_is_explained() -> None:
 @pytest.mark.parametrize("name", envs.FAMILIES)
 def test_every_family_says_what_is_rewarded_and_how_long(name: str) -> None:
     family = envs.make(name)
-    row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+    assert name in REWARDS, "scripts/wording.py lacks the family"
+    rows = [line for line in README.splitlines() if line.startswith(f"| `{name}` |")]
+    assert len(rows) == 1, "README's table of families lacks the family"
     seconds = f"{family.horizon * family.dt:.1f}".removesuffix(".0")
-    assert row.endswith(f"| {REWARDS[name]} | {family.horizon} steps, {seconds} s |")
+    assert rows[0].endswith(f"| {REWARDS[name]} | {family.horizon} steps, {seconds} s |")
