@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
@@ -19,7 +18,7 @@ from metamotor.meta.workers import LocalSampler
 from metamotor.scripts.checkpoints import load_adaptable
 from metamotor.scripts.options import TaskChoice, parse
 from metamotor.scripts.outputs import writable, write_file
-from metamotor.scripts.wording import counted, next_step
+from metamotor.scripts.wording import counted, new_console, next_step
 
 _PURPOSE = 104_729
 """Sets the seeds of the measurement apart from those of adaptation."""
@@ -78,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
     before = measure(learner, learner.params, task, options.measured_episodes)
     params = dict(model.policy.named_parameters())
     after = measure(learner, params, task, options.measured_episodes)
-    console = Console()
+    console = new_console()
     console.print(f"{learner.family.name}, {task}", soft_wrap=True)
     console.print(_table(before, after, options.adaptation))
     console.print("Return: sum of an episode's rewards, more is better.")

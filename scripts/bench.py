@@ -19,6 +19,7 @@ from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
 from metamotor.scripts.benchmarks.sampling import Sampling
 from metamotor.scripts.options import parse
 from metamotor.scripts.outputs import results_folder
+from metamotor.scripts.wording import new_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     """Run the subcommand; without one, measure all that takes minutes."""
     words = list(argv) or ["all"]
     options: Benchmark = parse(Benchmark, words, "bench")
-    console = Console()
+    console = new_console()
     for single in _singles(options):
         _run(single, shlex.join(["metamotor", "bench", *words]), console)
 

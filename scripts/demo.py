@@ -29,7 +29,7 @@ from metamotor.scripts.export import export_model
 from metamotor.scripts.options import parse
 from metamotor.scripts.outputs import new_folder
 from metamotor.scripts.runs import write_json
-from metamotor.scripts.wording import counted, next_step
+from metamotor.scripts.wording import counted, new_console, next_step
 
 FAMILY = "PandaReach-v0"
 QUICK_STEPS = 1500
@@ -63,7 +63,7 @@ class Demo:
 def main(argv: Sequence[str]) -> None:
     """Run the subcommand."""
     options: Demo = parse(Demo, argv, "demo")
-    demonstrate(options, Console())
+    demonstrate(options, new_console())
 
 
 def demonstrate(options: Demo, console: Console) -> Path:

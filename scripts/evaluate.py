@@ -15,7 +15,7 @@ from metamotor.scripts.options import parse
 from metamotor.scripts.outputs import new_folder, write_file
 from metamotor.scripts.report import MODES, Report, caption, draw, markdown, summarise, table
 from metamotor.scripts.runs import CpuClock, machine, write_json
-from metamotor.scripts.wording import legend, next_step
+from metamotor.scripts.wording import legend, new_console, next_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     options: Evaluate = parse(Evaluate, argv, "evaluate")
     if options.num_workers < 0:
         raise ValueError(f"num_workers must not be negative, got {options.num_workers}")
-    clock, console = CpuClock(), Console()
+    clock, console = CpuClock(), new_console()
     seeds = load_arms(options.adapted, options.robust, options.oracle)
     family = seeds[0][0].family
     folder = new_folder(options.out, f"evaluation-{family.name}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from rich.console import Console
+
 REWARDS = {
     "PointNavigation-v0": "−distance to the goal [m]",
     "PandaReach-v0": "−(distance of the hand to the goal / 25 cm)²",
@@ -27,6 +29,11 @@ METHODS = {
 GAP_CLOSED = (
     "(adapted − best other) / (oracle − best other); other: idle, robust, fine-tuned, scratch"
 )
+
+
+def new_console() -> Console:
+    """Return a console that prints brackets as they are: units and intervals stand in them."""
+    return Console(markup=False)
 
 
 def counted(count: int, noun: str) -> str:

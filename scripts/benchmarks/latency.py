@@ -17,6 +17,7 @@ from torch import nn
 from metamotor import deploy, envs
 from metamotor.scripts.benchmarks.results import place, write_results
 from metamotor.scripts.options import FamilyIds
+from metamotor.scripts.wording import counted
 
 WEIGHT_SCALE = 50.0
 """Factor on the last layer's weights, so that actions fill their space."""
@@ -61,8 +62,9 @@ def run(options: Latency, command: str, console: Console) -> None:
         out,
         "latency",
         command=command,
-        about=f"One action of a 2×64 policy, checks included, on one thread: medians of {options.rounds} rounds of "
-        f"{options.calls:,} calls; largest difference to the model's actions on {options.observations:,} observations.",
+        about=f"One action of a 2×64 policy, checks included, on one thread: medians of "
+        f"{counted(options.rounds, 'round')} of {counted(options.calls, 'call')}; largest difference to the model's "
+        f"actions on {counted(options.observations, 'observation')}.",
         header=["family", "sizes", "p50 [µs]", "p99 [µs]", "largest difference"],
         rows=rows,
         numbers={"families": numbers},

@@ -74,8 +74,8 @@ def run(options: Sampling, command: str, console: Console) -> None:
         out,
         "sampling",
         command=command,
-        about=f"Control steps per second, medians of {options.rounds} rounds: the physics engine alone, rollouts of a "
-        "2×64 policy in the same process, their ratio, and rollouts in worker processes.",
+        about=f"Control steps per second, medians of {counted(options.rounds, 'round')}: the physics engine alone, "
+        "rollouts of a 2×64 policy in the same process, their ratio, and rollouts in worker processes.",
         header=header,
         rows=rows,
         numbers={"steps_per_second": numbers},

@@ -158,4 +158,5 @@ def test_speed_is_measured(metamotor: Program, tmp_path: Path) -> None:
     assert read_json(tmp_path / "latency.json")["families"]["CartPole-v0"]["max_error"] < 1e-6
     done = metamotor("bench", "meta-gradient", "--iterations", "1", "--out", str(tmp_path))
     assert done.code == 0
+    assert done.out.count("[s]") == 3, "units stand in brackets"
     assert "PointNavigation-v0" in (tmp_path / "meta-gradient.md").read_text()
