@@ -7,6 +7,7 @@ from metamotor.robots.simulator.joints import Joints
 from metamotor.robots.simulator.state import BaseState, BodyState
 
 _UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+_NO_CLIENT = -1
 _STILL = (0.0, 0.0, 0.0)
 
 
@@ -61,6 +62,12 @@ class Body:
         self.place(state.base)
         if self._joints.links:
             self._joints.reset(state.joint_positions, state.joint_velocities)
+
+    def close(self) -> None:
+        """Make every further call fail: the engine gives a closed client's number to the next one."""
+        self._joints.close()
+        self._bolted = None
+        self._client = _NO_CLIENT
 
 
 def resting_at(height: float) -> BaseState:

@@ -120,6 +120,8 @@ class Simulator(Closing):
         self._release()
         self._client = -1
         self._step = closed
+        for body in self._bodies:
+            body.close()
         for group in self._groups:
             group.close()
 

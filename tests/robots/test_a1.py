@@ -388,3 +388,15 @@ def test_bodies_and_links_that_are_missing_are_named(robot: A1) -> None:
         robot.simulator.body(7)
     with pytest.raises(ValueError, match=r"no joint 'tail'.*FR_hip_joint"):
         robot.simulator.link(robot.body, "tail")
+
+
+def test_a_closed_robot_cannot_be_asked_or_moved() -> None:
+    robot = A1()
+    robot.close()
+    with A1() as other:
+        before = other.trunk()
+        with pytest.raises(pybullet.error):
+            robot.trunk()
+        with pytest.raises(pybullet.error):
+            robot._base.place(BaseState(STILL, (0.0, 0.0, 0.0, 1.0), STILL, STILL))
+        assert other.trunk() == before
