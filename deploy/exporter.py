@@ -6,7 +6,6 @@ The module is not called `export`, because `metamotor.deploy.export` is the func
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +22,7 @@ from metamotor.deploy import runtime
 from metamotor.deploy.graph import PolicyGraph, to_onnx
 from metamotor.deploy.metadata import describe, with_parity
 from metamotor.deploy.parity import Parity, measure
+from metamotor.meta.checkpoints import write_atomically
 
 SUPPORTED = (
     "PPO and A2C with vector observations (other on-policy algorithms with an ActorCriticPolicy, "
@@ -75,7 +75,8 @@ def export(
     parity = measure(model, graph, statistics, proto.SerializeToString())
     _require(parity, model)
     onnx.helper.set_model_props(proto, {runtime.METADATA_KEY: with_parity(contents, parity)})
-    _write(target, proto.SerializeToString())
+    # Opened as the robot does before it gets its name.
+    write_atomically(target, proto.SerializeToString(), runtime.Policy)
     return target
 
 
@@ -92,6 +93,11 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
 
 def _checked_policy(model: Any) -> ActorCriticPolicy:
     name = type(model).__name__
+    if isinstance(model, str | os.PathLike):
+        raise ValueError(
+            f"deploy.export(model, path) takes a model, got the path {os.fspath(model)!r} for one: load it first, as "
+            "by PPO.load(...), or adapt it with a learner"
+        )
     if not isinstance(model, OnPolicyAlgorithm):
         raise ValueError(f"cannot export {name}; this release exports {SUPPORTED}")
     policy = model.policy
@@ -138,26 +144,7 @@ def _require(parity: Parity, model: OnPolicyAlgorithm) -> None:
     if not parity.passed:
         raise ValueError(
             f"the exported policy differs from {type(model).__name__}.predict by {parity.max_error:.3g} on "
-            f"{parity.observations} observations (allowed: {parity.tolerance:.3g}), so no file was written; a "
-            "policy class that overrides how actions are computed cannot be exported"
+            f"{parity.observations} observations (allowed: {parity.tolerance:.3g}; float32 rounds the model's own "
+            f"outputs by {parity.rounding:.3g}), so no file was written; a policy class that overrides how actions "
+            "are computed cannot be exported"
         )
-
-
-def _write(target: Path, payload: bytes) -> None:
-    """Write the file under a name of its own, open it as the robot does, and only then give it its name."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        runtime.Policy(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        # Without this the new name may not survive a power cut.
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -12,7 +12,7 @@
 | `observation_shape` | shape of the observation before it was flattened |
 | `normalized` | whether a `VecNormalize` is folded in |
 | `weights_sha256` | hash of the SB3 policy's weights |
-| `parity` | `observations` compared, `max_error` and `tolerance`, both as a share of the action's range |
+| `parity` | `observations` compared, `max_error`, `tolerance` and `rounding`, as `deploy.parity.Parity` says |
 | `opset`, `versions` | what wrote the file |
 
 Numbers are at full precision. Anything else that the caller of `deploy.export` passed stands beside these keys.

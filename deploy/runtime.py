@@ -76,7 +76,10 @@ class Policy:
         Raises:
             ValueError: if the shape is wrong, or an entry is not a finite number in float32.
         """
-        values = np.asarray(observation)
+        try:
+            values = np.asarray(observation)
+        except ValueError as error:  # parts of several lengths
+            raise ValueError(self._not_an_array(observation)) from error
         if values.dtype != np.float32:
             values = self._to_float32(values)
         single = values.ndim == 1
@@ -149,6 +152,13 @@ class Policy:
         # What is too large for float32 becomes infinite, and is refused with its name a moment later.
         with np.errstate(over="ignore"):
             return values.astype(np.float32)
+
+    def _not_an_array(self, observation: Any) -> str:
+        said = f"{self.path.name} expects an observation of {self._size} numbers or a batch of such, got "
+        if isinstance(observation, tuple) and isinstance(observation[-1], dict):
+            said += f"a tuple of {len(observation)} with an info at its end: pass its first element alone, as in "
+            return f"{said}`observation, info = env.reset()`"
+        return f"{said}a {type(observation).__name__} of {len(observation)} parts that differ in length"
 
     def _not_finite(self, batch: NDArray[np.float32], given: NDArray[Any]) -> str:
         given = given.reshape(batch.shape)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from metamotor.envs.a1_locomotion import A1Locomotion
 from metamotor.envs.cart_pole import CartPole
+from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
 from metamotor.envs.core import (
     SPLITS,
     BatchEnv,
@@ -27,7 +29,15 @@ from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
 
 FAMILIES: dict[str, type[TaskFamily]] = {
-    family.name: family for family in (PointNavigation, PandaReach, HalfCheetahDirection, CartPole)
+    family.name: family
+    for family in (
+        PointNavigation,
+        PandaReach,
+        HalfCheetahDirection,
+        CartPole,
+        CartPoleSwingUp,
+        A1Locomotion,
+    )
 }
 """Every family of this package by its id."""
 

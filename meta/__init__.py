@@ -36,8 +36,8 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "ES",
-    "ESConfig",
     "MAML",
+    "ESConfig",
     "MAMLConfig",
     "MetaLearner",
     "Reptile",

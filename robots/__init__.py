@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.panda import Panda
@@ -9,6 +10,7 @@ from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
 
 __all__ = [
+    "A1",
     "Camera",
     "CartPole",
     "HalfCheetah",

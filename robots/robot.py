@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import ClassVar, Self
+from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metamotor.robots.simulator import Camera, Simulator
+from metamotor.robots.simulator import Camera, Closing, Simulator
 
 
-class Robot(ABC):
+class Robot(Closing):
     """A robot in a simulator of its own: its model is loaded once, and a reset only sets states.
 
     Args:
@@ -58,19 +57,6 @@ class Robot(ABC):
     def close(self) -> None:
         """Free the simulator."""
         self.simulator.close()
-
-    def __enter__(self) -> Self:
-        """Return the robot itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the simulator."""
-        self.close()
 
 
 def raw_periods_per_second(robot: Robot, seconds: float = 0.5) -> float:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import io
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.rollouts import RolloutJob, derive_seed
 from metamotor.meta.workers import LocalSampler
 from metamotor.scripts.checkpoints import load_adaptable
-from metamotor.scripts.options import TaskChoice, parse, writable
+from metamotor.scripts.options import TaskChoice, parse
+from metamotor.scripts.outputs import writable, write_file
+from metamotor.scripts.wording import counted, new_console, next_step
 
 _PURPOSE = 104_729
 """Sets the seeds of the measurement apart from those of adaptation."""
@@ -35,6 +35,16 @@ class Adaptation:
     seed: int = 0
     """Of the episodes and actions."""
 
+    def words(self) -> list[str]:
+        """Return what has to be typed to adapt in this way again."""
+        default = Adaptation()
+        return [
+            word
+            for name, value in dataclasses.asdict(self).items()
+            if value != getattr(default, name)
+            for word in (f"--{name}", str(value))
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt:
@@ -50,7 +60,9 @@ class Adapt:
     measured_episodes: int = 10
     """Episodes that measure each policy."""
     out: Path = Path("adapted.zip")
-    """Where the model goes."""
+    """Where the model goes (*.zip)."""
+    overwrite: bool = False
+    """Replace the file if it is there already."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -58,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     options: Adapt = parse(Adapt, argv, "adapt")
     if options.measured_episodes < 1:
         raise ValueError(f"measured_episodes must be at least 1, got {options.measured_episodes}")
-    out = writable(options.out, ".zip")
+    out = writable(options.out, ".zip", overwrite=options.overwrite)
     learner = load_adaptable(options.checkpoint)
     task = options.task.of(learner.family)
     adapted = learner.adapt_state(
@@ -70,18 +82,27 @@ def main(argv: Sequence[str]) -> None:
     before = measure(learner, learner.initial_state(), task, options.measured_episodes)
     after = measure(learner, adapted, task, options.measured_episodes)
     model = learner.model_of(adapted, task)
-    console = Console()
+    console = new_console()
     console.print(f"{learner.family.name}, {task}", soft_wrap=True)
     console.print(_table(before, after, options.adaptation))
-    _save(model, out)
+    console.print("Return: sum of an episode's rewards, more is better.")
+    if options.adaptation.updates and (note := untrained_note(learner)):
+        console.print(note, soft_wrap=True)
+    write_file(out, model.save)
     console.print(f"Saved {out}", soft_wrap=True)
+    words = [*options.task.words(), *options.adaptation.words()]
+    policy = out.with_suffix(".onnx")
+    print(next_step("write it as one file", "export", options.checkpoint, *words, "--out", policy))
 
 
-def _save(model: Any, out: Path) -> None:
-    """Write a model, whole or not at all."""
-    file = io.BytesIO()
-    model.save(file)
-    write_atomically(out, file.getvalue())
+def untrained_note(learner: MetaLearner) -> str:
+    """Return a warning if a learner was not trained to adapt, else nothing."""
+    if learner.trained_updates:
+        return ""
+    return (
+        "Note: this run was not trained to adapt (inner_steps=0, `train --arm robust`): its updates "
+        "take a step size that nothing has tuned, and may make it worse"
+    )
 
 
 def adapted_model(learner: MetaLearner, task: Any, adaptation: Adaptation) -> Any:
@@ -110,10 +131,11 @@ def measure(
 
 
 def _table(before: Any, after: Any, adaptation: Adaptation) -> Table:
-    updates = f"{adaptation.updates} update{'s' if adaptation.updates != 1 else ''}"
-    episodes = adaptation.updates * adaptation.episodes
-    title = f"return, mean ± standard deviation, {len(before['stochastic'])} episodes"
-    table = Table("policy", "before", f"after {updates}, {episodes} episodes", title=title)
+    updates = counted(adaptation.updates, "update")
+    episodes = counted(adaptation.updates * adaptation.episodes, "episode")
+    measured = counted(len(before["stochastic"]), "episode")
+    title = f"return, mean ± standard deviation of {measured}"
+    table = Table("policy", "before", f"after {updates} from {episodes}", title=title)
     for name in before:
         cells = [
             f"{returns[name].mean():.1f} ± {returns[name].std():.1f}" for returns in (before, after)

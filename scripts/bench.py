@@ -18,6 +18,8 @@ from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
 from metamotor.scripts.benchmarks.sampling import Sampling
 from metamotor.scripts.options import parse
+from metamotor.scripts.outputs import results_folder
+from metamotor.scripts.wording import new_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,10 @@ class All:
 
     learning: bool = False
     """Study learning on every family too; hours."""
-    out: Path = Path("docs/results")
-    """Folder of the results."""
+    out: Path | None = None
+    """Folder of the results; without it, a new one in runs/."""
+    overwrite: bool = False
+    """Replace results that are in it already."""
 
 
 Benchmark = (
@@ -43,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     """Run the subcommand; without one, measure all that takes minutes."""
     words = list(argv) or ["all"]
     options: Benchmark = parse(Benchmark, words, "bench")
-    console = Console()
+    console = new_console()
     for single in _singles(options):
         _run(single, shlex.join(["metamotor", "bench", *words]), console)
 
@@ -51,12 +55,17 @@ def main(argv: Sequence[str]) -> None:
 def _singles(options: Benchmark) -> list[Sampling | Latency | MetaGradient | Learning]:
     if not isinstance(options, All):
         return [options]
-    studies = [Learning(family=name, out=options.out) for name in envs.FAMILIES]
+    studied = list(envs.FAMILIES) if options.learning else []
+    names = ["sampling", "latency", "meta-gradient", *studied]
+    files = [f"{name}{suffix}" for name in names for suffix in (".md", ".json")]
+    # All of them now: the last one must not be refused after hours of measuring.
+    overwrite = options.overwrite
+    out = results_folder(options.out, "bench", files, overwrite=overwrite)
     return [
-        Sampling(out=options.out),
-        Latency(out=options.out),
-        MetaGradient(out=options.out),
-        *(studies if options.learning else []),
+        Sampling(out=out, overwrite=overwrite),
+        Latency(out=out, overwrite=overwrite),
+        MetaGradient(out=out, overwrite=overwrite),
+        *(Learning(family=name, out=out, overwrite=overwrite) for name in studied),
     ]
 
 

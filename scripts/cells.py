@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column
 
 from metamotor.meta.workers import THREAD_VARIABLES
+from metamotor.scripts.progress import SECONDS_BETWEEN_LINES, Every, returns_told
 from metamotor.scripts.runs import CONFIG, SUMMARY, finite, read_json, read_progress
 from metamotor.scripts.train import build, parse_train, resolved
 
@@ -28,8 +29,6 @@ SECONDS_TO_SAVE = 30.0
 """How long an interrupted run may take to save what it has [s]."""
 SECONDS_TO_END = 5.0
 """How long it may take to end when told to after that [s]."""
-SECONDS_BETWEEN_LINES = 20.0
-"""How often progress is told where there is no terminal to draw it on [s]."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,12 @@ def train_cells(cells: Sequence[Cell], *, jobs: int, console: Console) -> None:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     waiting = [cell for cell in cells if not is_finished(cell)]
     running: dict[TaskID, _Run] = {}
+    if waiting:
+        console.print("Returns are those on training tasks, before → after adaptation.")
     with _bars(console) as bars:
         ids = [bars.add_task(cell.folder.name, total=1.0, status="waiting") for cell in waiting]
         queue = list(zip(ids, waiting, strict=True))
-        told = time.monotonic()
+        due = Every(SECONDS_BETWEEN_LINES)
         try:
             while queue or running:
                 while queue and len(running) < jobs:
@@ -95,15 +96,21 @@ def train_cells(cells: Sequence[Cell], *, jobs: int, console: Console) -> None:
                     bars.update(bar, completed=run.share, status=run.status)
                     if done:
                         del running[bar]
-                if not console.is_terminal and time.monotonic() > told + SECONDS_BETWEEN_LINES:
-                    told = time.monotonic()
+                        _tell(run, console)
+                if due():
                     for run in running.values():
-                        console.print(f"{run.name}: {run.share:.0%}, {run.status}", soft_wrap=True)
+                        _tell(run, console)
         finally:
             for run in running.values():
                 run.interrupt()
             for run in running.values():
                 run.stop()
+
+
+def _tell(run: _Run, console: Console) -> None:
+    """Say in a line how far a run is, where no bar does."""
+    if not console.is_terminal:
+        console.print(f"{run.name}: {run.share:.0%}, {run.status}", soft_wrap=True)
 
 
 class _Run:
@@ -159,11 +166,7 @@ class _Run:
         self.share = min(1.0, steps / self._total)
         trained = [line for line in lines if "rollout/pre" in line]
         if trained:
-            last = trained[-1]
-            names = sorted(name for name in last if name.startswith("rollout/post_"))
-            returns = [f"{last[name]:.1f}" for name in ["rollout/pre", *names]]
-            # Before adaptation, and after each update.
-            self.status = f"{last.get('time/fps', 0.0):,.0f} steps/s · return {' → '.join(returns)}"
+            self.status = returns_told(trained[-1])
 
     def interrupt(self) -> None:
         """Tell it to save what it has and end, as Ctrl-C does."""
@@ -193,6 +196,7 @@ def _bars(console: Console) -> Iterator[Progress]:
         TimeElapsedColumn(table_column=Column(min_width=7)),
         TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True)),
         console=console,
+        disable=not console.is_terminal,
     )
     with bars:
         yield bars

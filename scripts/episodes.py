@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metamotor.scripts.outputs import write_file
+
 Array = NDArray[Any]
 Act = Callable[[Array], Array]
 """A policy: observation in, action out."""
@@ -89,8 +91,6 @@ def write_gif(path: Path, frames: Sequence[Array]) -> Path:
     """Write frames as an endless GIF; return where."""
     import imageio.v3 as iio
 
-    from metamotor.meta.checkpoints import write_atomically  # with torch, which `run` does without
-
     film = iio.imwrite(
         "<bytes>",
         np.stack(frames),
@@ -98,17 +98,13 @@ def write_gif(path: Path, frames: Sequence[Array]) -> Path:
         duration=1000 / FRAMES_PER_SECOND,
         loop=0,
     )
-    write_atomically(path, film)
-    return path
+    return write_file(path, film)
 
 
 def write_contact_sheet(path: Path, frames: Sequence[Array], count: int = 5) -> Path:
     """Write some of the frames below each other as one PNG; return where."""
     import imageio.v3 as iio
 
-    from metamotor.meta.checkpoints import write_atomically
-
     chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
     sheet = np.concatenate([frames[index] for index in chosen], axis=0)
-    write_atomically(path, iio.imwrite("<bytes>", sheet, extension=".png"))
-    return path
+    return write_file(path, iio.imwrite("<bytes>", sheet, extension=".png"))

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol
 from metamotor.scripts.checkpoints import load_arms
 from metamotor.scripts.options import parse
+from metamotor.scripts.outputs import new_folder, write_file
 from metamotor.scripts.report import MODES, Report, caption, draw, markdown, summarise, table
-from metamotor.scripts.runs import CpuClock, machine, new_folder, write_json
+from metamotor.scripts.runs import CpuClock, machine, write_json
+from metamotor.scripts.wording import legend, new_console, next_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     options: Evaluate = parse(Evaluate, argv, "evaluate")
     if options.num_workers < 0:
         raise ValueError(f"num_workers must not be negative, got {options.num_workers}")
-    clock, console = CpuClock(), Console()
+    clock, console = CpuClock(), new_console()
     seeds = load_arms(options.adapted, options.robust, options.oracle)
     family = seeds[0][0].family
     folder = new_folder(options.out, f"evaluation-{family.name}")
@@ -60,6 +61,7 @@ def main(argv: Sequence[str]) -> None:
     contents = {"command": command, **report.as_json(), **clock.read(), "machine": machine()}
     write_json(folder / "report.json", contents)
     console.print(f"Written to {folder}", soft_wrap=True)
+    print(next_step("write a policy for one task as one file", "export", options.adapted[0]))
 
 
 def present(
@@ -70,7 +72,8 @@ def present(
     console.print(f"{caption(report)}.")
     for mode in MODES:
         console.print(table(report, mode))
+    console.print(legend(report.family), highlight=False)
     draw(report, folder / "returns.png")
     text = f"# {report.family}\n\n{markdown(report, 'returns.png')}"
-    write_atomically(folder / "report.md", text.encode())
+    write_file(folder / "report.md", text.encode())
     return report

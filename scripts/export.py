@@ -13,10 +13,12 @@ from tyro.conf import Positional
 
 from metamotor import deploy
 from metamotor.meta.learner import MetaLearner
-from metamotor.scripts.adapt import Adaptation, adapted_model
+from metamotor.scripts.adapt import Adaptation, adapted_model, untrained_note
 from metamotor.scripts.checkpoints import load_adaptable
-from metamotor.scripts.options import TaskChoice, parse, writable
+from metamotor.scripts.options import TaskChoice, parse
+from metamotor.scripts.outputs import writable
 from metamotor.scripts.runs import checkpoint_in
+from metamotor.scripts.wording import next_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +34,15 @@ class Export:
     task: TaskChoice = field(default_factory=TaskChoice)
     adaptation: Adaptation = field(default_factory=Adaptation)
     out: Path = Path("policy.onnx")
-    """Where the policy goes."""
+    """Where the policy goes (*.onnx)."""
+    overwrite: bool = False
+    """Replace the file if it is there already."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the subcommand."""
     options: Export = parse(Export, argv, "export")
-    out = writable(options.out, ".onnx")
+    out = writable(options.out, ".onnx", overwrite=options.overwrite)
     if options.checkpoint.suffix == ".zip":
         raise ValueError(
             f"export takes a checkpoint of metamotor, got {options.checkpoint}: loading a "
@@ -53,9 +57,12 @@ def main(argv: Sequence[str]) -> None:
     parity = deploy.runtime.Policy(out).metadata["parity"]
     print(f"{learner.family.name}, {task}")
     print(
-        f"Wrote {out}: at most {parity['max_error']:.1e} of the action's range away from the model "
+        f"Wrote {out}: at most {parity['max_error']:.1e} of half the action's range away from the model "
         f"on {parity['observations']} observations"
     )
+    if options.adaptation.updates and (note := untrained_note(learner)):
+        print(note)
+    print(next_step("run it in the simulator", "run", out))
 
 
 def export_model(

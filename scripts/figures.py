@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from metamotor.meta.checkpoints import write_atomically
+from metamotor.scripts.outputs import write_file
 from metamotor.scripts.runs import read_progress
 
 CURVES = {
@@ -52,10 +51,7 @@ def draw_learning_curve(folder: Path) -> Path | None:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all; return where."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=120)
-    write_atomically(path, drawn.getvalue())
-    return path
+    return write_file(path, lambda file: figure.savefig(file, dpi=120))
 
 
 def _line(axis: Axes, lines: list[dict[str, float]], name: str, style: str, **kwargs: Any) -> None:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg
 
 from metamotor import envs
 from metamotor.envs import Choice, Split, TaskFamily
 
 Options = TypeVar("Options")
+FamilyId = Annotated[str, arg(metavar="FAMILY")]
+OptionalFamilyId = Annotated[str | None, arg(metavar="FAMILY")]
+FamilyIds = Annotated[tuple[str, ...], arg(metavar="FAMILY [FAMILY ...]")]
+
+SEEDS = ("seed", "seeds", "task_seed")
+"""What options that hold seeds are called."""
+MAX_SEED = 2**32 - 1
+"""The largest that numpy's and Stable-Baselines3's generators take."""
 
 
 def parse(kind: Any, argv: Sequence[str], command: str, default: Options | None = None) -> Options:
@@ -30,7 +37,7 @@ def parse(kind: Any, argv: Sequence[str], command: str, default: Options | None 
         default: where the values start from that are not given.
 
     Raises:
-        ValueError: if the words are not understood.
+        ValueError: if the words are not understood, or a seed is none.
     """
     extra: dict[str, Any] = {} if default is None else {"default": default}
     told = io.StringIO()
@@ -47,7 +54,20 @@ def parse(kind: Any, argv: Sequence[str], command: str, default: Options | None 
         if not ended.code:
             raise
         raise ValueError(_without_frame(told.getvalue())) from None
+    _check_seeds(options)
     return options
+
+
+def _check_seeds(options: Any) -> None:
+    """Refuse seeds that no generator takes, in options and the options within them."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            _check_seeds(value)
+        elif field.name in SEEDS:
+            for seed in value if isinstance(value, tuple) else (value,):
+                if seed is not None and not 0 <= seed <= MAX_SEED:
+                    raise ValueError(f"{field.name} must be from 0 to {MAX_SEED}, got {seed}")
 
 
 def _without_frame(text: str) -> str:
@@ -94,8 +114,8 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 class BaseLearner:
     """The base learner: a Stable-Baselines3 algorithm and its own arguments."""
 
-    algorithm: str = "PPO"
-    """Stable-Baselines3's on-policy algorithm: PPO or A2C."""
+    algorithm: Literal["PPO", "A2C"] = "PPO"
+    """Stable-Baselines3's algorithm; the meta-learner takes on-policy ones."""
     policy: str = "MlpPolicy"
     """Its policy."""
     gamma: float = 0.99
@@ -154,14 +174,14 @@ class ValidationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskChoice:
-    """Which task."""
+    """Which task: one that is given, else one that is drawn at random."""
 
     task: str | None = None
-    """The task as a JSON object, such as '{"goal_x": 0.1, "goal_y": 0.3}'; without it, one is drawn."""
+    """The task's parameters as a JSON object, such as '{"goal_x": 0.1, "goal_y": 0.3}' for PointNavigation-v0."""
     split: Split = "test"
-    """Where it is drawn from."""
+    """Where a task is drawn from if --task gives none."""
     task_seed: int = 0
-    """Of the draw."""
+    """Of that draw: the same number draws the same task."""
 
     def of(self, family: TaskFamily) -> Any:
         """Return the task of this family.
@@ -174,6 +194,13 @@ class TaskChoice:
             check_ranges(task, family)
             return task
         return family.sample(1, split=self.split, seed=self.task_seed)[0]
+
+    def words(self) -> list[str]:
+        """Return what has to be typed to choose this task again."""
+        if self.task is not None:
+            return ["--task", self.task]
+        split = [] if self.split == "test" else ["--split", self.split]
+        return [*split, "--task-seed", str(self.task_seed)]
 
 
 def check_ranges(task: Any, family: TaskFamily) -> None:
@@ -217,25 +244,3 @@ def _number(value: float) -> str:
 def make_family(name: str, **changes: Any) -> TaskFamily:
     """Return a family by its id, with those arguments that are not None."""
     return envs.make(name, **{key: value for key, value in changes.items() if value is not None})
-
-
-def writable(path: Path, suffix: str) -> Path:
-    """Return the path if a file of this kind can be written there.
-
-    Raises:
-        ValueError: if it has another suffix, or is a folder.
-        FileNotFoundError: if its folder is missing.
-        PermissionError: if nothing can be written to it.
-    """
-    if path.suffix != suffix or path.is_dir():
-        raise ValueError(f"expected a file name that ends in {suffix}, got {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise PermissionError(
-            f"cannot write {path.name} to {path.parent} ({error.strerror})"
-        ) from error
-    return path

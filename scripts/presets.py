@@ -51,6 +51,18 @@ PRESETS = {
         config=MAMLConfig(meta_batch_size=20, episodes_per_task=10, outer_lr=1.5e-3),
         validation=ValidationOptions(validation_interval=4),
     ),
+    "A1Locomotion-v0": Preset(
+        total_timesteps=500_000,
+        base=BaseLearner(gamma=0.95, gae_lambda=0.9, log_std_init=-0.7),
+        config=MAMLConfig(meta_batch_size=10, episodes_per_task=10, outer_lr=1.5e-3),
+        validation=ValidationOptions(validation_interval=6),
+    ),
+    "CartPoleSwingUp-v0": Preset(
+        total_timesteps=2_000_000,
+        base=BaseLearner(gamma=0.97, gae_lambda=0.9),
+        config=MAMLConfig(meta_batch_size=10, episodes_per_task=6, outer_lr=2e-3, n_epochs=10),
+        validation=ValidationOptions(validation_interval=9),
+    ),
 }
 """By the family's id."""
 

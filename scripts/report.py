@@ -26,6 +26,7 @@ from metamotor.meta.statistics import (
     iqm,
 )
 from metamotor.scripts.figures import COLORS, new_figure, save
+from metamotor.scripts.wording import counted
 
 Array = NDArray[Any]
 
@@ -156,7 +157,7 @@ def _gaps(scores: Mapping[str, Array]) -> tuple[GapClosed, ...]:
 def columns(report: Report) -> list[str]:
     """Return the headings of the points of adaptation."""
     updates = range(1, report.protocol.num_updates + 1)
-    return ["before", *(f"after {k} update{'s' if k > 1 else ''}" for k in updates)]
+    return ["before", *(f"after {counted(k, 'update')}" for k in updates)]
 
 
 def rows(report: Report, mode: str) -> list[list[tuple[str, str]]]:
@@ -200,15 +201,14 @@ def caption(report: Report) -> str:
     """Return what was measured, in a sentence."""
     protocol = report.protocol
     return (
-        f"{report.family}, {report.learner}: returns on {protocol.num_tasks} {protocol.split} tasks, "
-        f"{_seeds(report)}; {protocol.support_episodes} episodes before "
+        f"{report.family}, {report.learner}: returns on {counted(protocol.num_tasks, protocol.split + ' task')}, "
+        f"{_seeds(report)}; {counted(protocol.support_episodes, 'episode')} before "
         f"each update, {protocol.query_episodes} to measure; interquartile mean [95 % interval]"
     )
 
 
 def _seeds(report: Report) -> str:
-    count = len(report.seeds)
-    return f"{count} training seed{'s' if count > 1 else ''}"
+    return counted(len(report.seeds), "training seed")
 
 
 def table(report: Report, mode: str) -> Table:
@@ -266,6 +266,18 @@ def _in_one_line(cell: tuple[str, str]) -> str:
 
 # Figure -------------------------------------------------------------------------------------------
 
+STYLES: Mapping[str, Mapping[str, Any]] = {
+    # Wide, for the others to be seen on top of it: a robust policy is often no better than doing nothing.
+    "idle": {"linestyle": "-", "linewidth": 4.0, "alpha": 0.5},
+    "robust": {"linestyle": "--"},
+    "oracle": {"linestyle": "--"},
+}
+"""Lines of the policies that are not updated."""
+UPDATED: Mapping[str, Any] = {"linestyle": "-", "marker": "o", "markersize": 4}
+"""Lines of those that are."""
+GAP_LIMITS = (-1.0, 2.0)
+"""How far the axis of the gap reaches at most; what is beyond is in the table."""
+
 
 def draw(report: Report, path: Path) -> Path:
     """Draw returns over the robot's time for both kinds of policy, and the gap closed; return where."""
@@ -285,9 +297,8 @@ def _draw_returns(axis: Any, report: Report, mode: str) -> None:
     seconds = [k * report.robot_seconds for k in range(report.protocol.num_updates + 1)]
     for method in METHODS:
         name, estimates = label(report, method), report.returns[mode][method]
-        style = "--" if method in ("idle", "robust", "oracle") else "o-"
-        color = COLORS[method]
-        axis.plot(seconds, [e.value for e in estimates], style, color=color, label=name, ms=4)
+        color, style = COLORS[method], STYLES.get(method, UPDATED)
+        axis.plot(seconds, [e.value for e in estimates], color=color, label=name, **style)
         axis.fill_between(
             seconds,
             [e.low for e in estimates],
@@ -317,9 +328,25 @@ def _draw_gaps(axis: Any, report: Report) -> None:
         places = [update + 0.3 * (offset - 0.5) for update in updates]
         values = [e.value for e in estimates]
         axis.bar(places, values, 0.28, yerr=errors, color=color, capsize=3, label=mode)
-    axis.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
-    axis.set(xlabel="updates", ylabel="gap closed", ylim=(-0.2, 1.4))
+    for level in (0.0, 1.0):
+        axis.axhline(level, color="black", linewidth=0.8, linestyle=":")
+    axis.set(xlabel="updates", ylabel="gap closed", ylim=_gap_limits(report))
     axis.set_xticks(range(1, report.protocol.num_updates + 1))
     axis.set_title("0: worth nothing, 1: as good as the oracle")
     if axis.containers:
-        axis.legend(framealpha=0.8, edgecolor="none", loc="upper left", ncols=2)
+        # Below the axis: inside, it would hide bars.
+        axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _gap_limits(report: Report) -> tuple[float, float]:
+    """Return the ends of the axis: around every gap and its interval, as far as that is of use."""
+    numbers = [
+        number
+        for mode, gaps in report.gaps.items()
+        for k, gap in enumerate(gaps, start=1)
+        if has_gap(report, mode, k)
+        for number in gap.estimate
+        if np.isfinite(number)
+    ]
+    low, high = min([0.0, *numbers]) - 0.1, max([1.0, *numbers]) + 0.1
+    return max(low, GAP_LIMITS[0]), min(high, GAP_LIMITS[1])

@@ -10,49 +10,19 @@ import platform
 import resource
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from metamotor.meta.checkpoints import SUFFIX, write_atomically
+from metamotor.meta.checkpoints import SUFFIX
+from metamotor.scripts.outputs import write_file
 
 CONFIG, SUMMARY, PROGRESS = "config.json", "summary.json", "progress.csv"
-
-
-def new_folder(out: Path | None, name: str) -> Path:
-    """Return a folder that was not there before.
-
-    Args:
-        out: the folder; None makes one in `runs/` out of the name and the time.
-        name: of the run.
-
-    Raises:
-        FileExistsError: if `out` is there already.
-    """
-    if out is not None:
-        try:
-            out.mkdir(parents=True)
-        except FileExistsError as error:
-            raise FileExistsError(
-                f"{out} is there already, and a run is never overwritten; give another --out"
-            ) from error
-        return out
-    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    for suffix in ("", *(f"-{count}" for count in range(2, 1000))):
-        folder = Path("runs") / f"{stem}{suffix}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise FileExistsError(f"runs/{stem} and a thousand like it are there already; give --out")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> Path:
     """Write a mapping as JSON, whole or not at all, with null for what is not finite; return where."""
     text = json.dumps(finite(values), indent=1, allow_nan=False)
-    write_atomically(path, f"{text}\n".encode())
-    return path
+    return write_file(path, f"{text}\n".encode())
 
 
 def finite(value: Any) -> Any:

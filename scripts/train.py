@@ -20,10 +20,19 @@ from tyro.conf import Positional
 from metamotor import envs, meta
 from metamotor.meta.checkpoints import encode
 from metamotor.meta.learner import MetaLearner
-from metamotor.scripts.options import BaseLearner, ValidationOptions, make_family, parse
+from metamotor.scripts.options import (
+    BaseLearner,
+    FamilyId,
+    ValidationOptions,
+    make_family,
+    parse,
+)
+from metamotor.scripts.outputs import new_folder
 from metamotor.scripts.presets import preset
-from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, new_folder, write_json
+from metamotor.scripts.progress import Lines
+from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, read_json, write_json
 from metamotor.scripts.validation import Validation
+from metamotor.scripts.wording import next_step
 
 Arm = Literal["adapted", "robust", "oracle"]
 Config = TypeVar("Config")
@@ -37,8 +46,8 @@ class Train(Generic[Config]):
     validation tasks), checkpoints/last.safetensors, figures/learning_curve.png and summary.json.
     """
 
-    family: Positional[str]
-    """Id of the task family, such as PandaReach-v0."""
+    family: Positional[FamilyId]
+    """Id of the task family, such as PandaReach-v0; an unknown one is answered with those that there are."""
     learner: str = "MAML"
     """The meta-learner."""
     arm: Arm = "adapted"
@@ -46,7 +55,7 @@ class Train(Generic[Config]):
     seed: int = 0
     """Of weights, tasks, episodes and actions."""
     total_timesteps: int = 1_000_000
-    """Environment steps."""
+    """Environment steps; training ends with the meta-iteration that reaches them."""
     horizon: int | None = None
     """Steps of an episode; without it, the family's own."""
     num_workers: int = 0
@@ -56,7 +65,7 @@ class Train(Generic[Config]):
     track: bool = False
     """Log to Weights & Biases too, offline unless WANDB_MODE says otherwise."""
     quiet: bool = False
-    """Show no progress bar."""
+    """Do not show how training goes."""
     base: BaseLearner = dataclasses.field(default_factory=BaseLearner)
     validation: ValidationOptions = dataclasses.field(default_factory=ValidationOptions)
     config: Config
@@ -66,7 +75,25 @@ def main(argv: Sequence[str]) -> None:
     """Run the subcommand."""
     options = parse_train(argv)
     folder = train(options, argv)
-    print(f"Trained: {folder}", file=sys.stderr)
+    print(_trained(options, folder))
+    print(_next(options, folder))
+
+
+def _trained(options: Train[Any], folder: Path) -> str:
+    """Return what was done, in a sentence."""
+    taken, asked = read_json(folder / SUMMARY)["num_timesteps"], options.total_timesteps
+    more = "" if taken == asked else f" ({asked:,} asked for; a meta-iteration is never cut short)"
+    return f"Trained for {taken:,} environment steps{more}: {folder}"
+
+
+def _next(options: Train[Any], folder: Path) -> str:
+    """Return what a user may do next with this arm."""
+    if options.arm == "adapted":
+        return next_step("adapt it to a new task", "adapt", folder, "--task-seed", "7")
+    # Only one of the three is known here; the others are named by what has to be put there.
+    arms = {"adapted": "ADAPTED", "robust": "ROBUST", "oracle": "ORACLE"} | {options.arm: folder}
+    words = [word for arm, path in arms.items() for word in (f"--{arm}", path)]
+    return next_step("once all three arms are trained", "evaluate", *words)
 
 
 def parse_train(argv: Sequence[str]) -> Train[Any]:
@@ -163,11 +190,14 @@ def train(options: Train[Any], argv: Sequence[str] = ()) -> Path:
     write_json(folder / CONFIG, {**config, "command": command, "machine": machine()})
     support = getattr(learner.config, "episodes_per_task", 10)
     validation = Validation(folder / "checkpoints", options.validation, support)
+    drawn = not options.quiet and sys.stdout.isatty()
     with _interrupts_restored(), _logging(folder, config, track=options.track) as logger:
+        if not options.quiet and not drawn:
+            logger.output_formats.append(Lines(options.total_timesteps))
         learner.set_logger(logger)
         status = "failed"
         try:
-            learner.learn(options.total_timesteps, validation, progress_bar=not options.quiet)
+            learner.learn(options.total_timesteps, validation, progress_bar=drawn)
             status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"

@@ -1,7 +1,7 @@
 """Documentation that does not work is a bug: run its Python, and check its shell lines.
 
-A comment before a block changes what happens to it: `<!-- test: run -->` executes a shell block instead of only
-checking it, and `<!-- test: skip REASON -->` leaves a block out.
+The Python of a document is one program, block after block. A comment `<!-- test: alone -->` before a block makes it a
+program of its own, as it has to be for a reader who copies only this.
 """
 
 from __future__ import annotations
@@ -36,24 +36,16 @@ ENVIRONMENT = {
     "WANDB_MODE": "offline",
 }
 
-each_document = pytest.mark.parametrize(
-    "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
-)
-
 
 @dataclass(frozen=True)
 class Block:
     """A fenced block of a document and the order given in the comment before it."""
 
     language: str
-    order: str
+    alone: bool
     line: int
     """Line of the document that the code begins at, counted from 1."""
     code: str
-
-    @property
-    def skipped(self) -> bool:
-        return self.order.startswith("skip ")
 
 
 def blocks(text: str) -> list[Block]:
@@ -62,11 +54,10 @@ def blocks(text: str) -> list[Block]:
     for match in BLOCK.finditer(text):
         order = match["order"] or ""
         line = text.count("\n", 0, match.start("code")) + 1
-        if order and order != "run" and not order.startswith("skip "):
-            raise ValueError(
-                f"line {line}: expected 'test: run' or 'test: skip REASON', got {order!r}"
-            )
-        found.append(Block(match["language"], order, line, textwrap.dedent(match["code"])))
+        if order not in ("", "alone"):
+            raise ValueError(f"line {line}: expected 'test: alone', got {order!r}")
+        code = textwrap.dedent(match["code"])
+        found.append(Block(match["language"], order == "alone", line, code))
     return found
 
 
@@ -99,57 +90,97 @@ def script(found: list[Block]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(command: list[str], folder: Path, seconds: float = 300) -> str:
-    """Return what a command prints; it must succeed within the time."""
-    done = subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=seconds
-    )
-    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def check_against_help(words: list[str], folder: Path) -> None:
-    """Check that the help of the subcommand, which is all before the first option, has every option."""
-    first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    described = run([*words[:first], "--help"], folder).replace("_", "-")
-    for word in words:
-        option = word.split("=")[0].replace("_", "-")
-        if re.match(r"--?[A-Za-z]", option):
-            known = rf"(?<![\w-]){re.escape(option)}(?![\w-])"
-            assert re.search(known, described), f"{shlex.join(words)}: no {option} in\n{described}"
-
-
-@each_document
-@pytest.mark.slow
-def test_python_runs(document: Path, tmp_path: Path) -> None:
+def programs_of(document: Path) -> list[str]:
+    """Return the Python of a document: what stands alone, and the rest as one program."""
     python = [block for block in blocks(document.read_text()) if block.language == "python"]
-    for block in python:
-        compile(block.code, f"{document}:{block.line}", "exec")
-    program = tmp_path / f"{document.stem}.py"
-    program.write_text(script([block for block in python if not block.skipped]))
-    run([sys.executable, str(program)], tmp_path)
+    apart = [[block] for block in python if block.alone]
+    rest = [block for block in python if not block.alone]
+    return [script(found) for found in [*apart, rest] if found]
 
 
-@each_document
+def calls_in(document: Path) -> list[list[str]]:
+    """Return the words of each call of metamotor or make in a document's shell blocks."""
+    return [
+        words
+        for block in blocks(document.read_text())
+        if block.language in SHELLS
+        for line in commands(block)
+        for words in programs(line)
+        if words[0] in ("make", "metamotor")
+    ]
+
+
+def identified(document: Path, item: object) -> str:
+    return f"{document.relative_to(ROOT)}: {item}"
+
+
+PROGRAMS = [
+    pytest.param(text, id=identified(document, f"program {index}"))
+    for document in DOCUMENTS
+    for index, text in enumerate(programs_of(document), start=1)
+]
+CALLS = {
+    identified(document, shlex.join(words)): words
+    for document in DOCUMENTS
+    for words in calls_in(document)
+}
+
+
+def run(command: list[str], folder: Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    """Return what came of a command, its errors among what it printed; it must end within the time."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+    )
+
+
+def unknown_in(words: list[str], folder: Path) -> list[str]:
+    """Return the options of a call that its help does not have; the subcommand, if it has no help."""
+    first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    helped = run([*words[:first], "--help"], folder)
+    if helped.returncode:
+        return [shlex.join(words[:first])]
+    described = helped.stdout.replace("_", "-")
+    options = [word.split("=")[0].replace("_", "-") for word in words[first:]]
+    return [
+        option
+        for option in options
+        if re.match(r"--?[A-Za-z]", option)
+        and not re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", described)
+    ]
+
+
+def test_the_documents_that_must_have_examples_have_them() -> None:
+    found = " ".join([*(str(param.id) for param in PROGRAMS), *CALLS])
+    for expected in (
+        *("README.md: program 1", "docs/getting-started.md: program 1", "README.md: make demo"),
+        *(f"README.md: metamotor {name}" for name in ("train", "adapt", "export", "run")),
+    ):
+        assert expected in found
+
+
+@pytest.mark.parametrize("text", PROGRAMS)
 @pytest.mark.slow
-def test_shell_lines_name_what_there_is(document: Path, tmp_path: Path) -> None:
-    for block in blocks(document.read_text()):
-        if block.language not in SHELLS or block.skipped:
-            continue
-        for line in commands(block):
-            for words in programs(line):
-                if Path(words[0]).name == "metamotor":
-                    check_against_help(["metamotor", *words[1:]], tmp_path)
-                elif words[0] == "make":
-                    run(["make", "--dry-run", *words[1:]], ROOT)
+def test_python_runs(text: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(text)
+    done = run([sys.executable, str(program)], tmp_path)
+    assert done.returncode == 0, done.stdout
 
 
-@each_document
+@pytest.mark.parametrize("words", CALLS.values(), ids=CALLS)
 @pytest.mark.slow
-def test_shell_blocks_marked_run_succeed(document: Path, tmp_path: Path) -> None:
-    for block in blocks(document.read_text()):
-        if block.language in SHELLS and block.order == "run":
-            run(["bash", "-euo", "pipefail", "-c", "\n".join(commands(block))], tmp_path)
+def test_a_call_names_what_there_is(words: list[str], tmp_path: Path) -> None:
+    if words[0] == "make":
+        done = run(["make", "--dry-run", *words[1:]], ROOT)
+        assert done.returncode == 0, done.stdout
+    else:
+        assert unknown_in(words, tmp_path) == []
 
 
 SAMPLE = """\
@@ -159,7 +190,7 @@ Text.
 x = 1
 ```
 
-<!-- test: skip needs a robot -->
+<!-- test: alone -->
 
 ```python
 y = 2
@@ -172,7 +203,6 @@ y = 2
        z = x
    ```
 
-<!-- test: run -->
 ```console
 $ echo a \\
     b
@@ -182,24 +212,26 @@ a b
 
 
 def test_blocks_are_found_with_their_orders_and_lines() -> None:
-    found = [(block.language, block.order, block.line) for block in blocks(SAMPLE)]
+    found = [(block.language, block.alone, block.line) for block in blocks(SAMPLE)]
     assert found == [
-        ("python", "", 4),
-        ("python", "skip needs a robot", 10),
-        ("python", "", 16),
-        ("console", "run", 22),
+        ("python", False, 4),
+        ("python", True, 10),
+        ("python", False, 16),
+        ("console", False, 21),
     ]
     assert [line.split() for line in commands(blocks(SAMPLE)[-1])] == [["echo", "a", "b"]]
 
 
-def test_a_program_keeps_the_lines_of_its_document() -> None:
-    found = [block for block in blocks(SAMPLE) if block.language == "python" and not block.skipped]
-    lines = script(found).splitlines()
-    assert [lines[3], lines[15], lines[16]] == ["x = 1", "if x:", "    z = x"]
+def test_a_program_keeps_the_lines_of_its_document(tmp_path: Path) -> None:
+    document = tmp_path / "sample.md"
+    document.write_text(SAMPLE)
+    alone, rest = (text.splitlines() for text in programs_of(document))
+    assert [alone[9], len(alone)] == ["y = 2", 10]
+    assert [rest[3], rest[9], rest[15], rest[16]] == ["x = 1", "", "if x:", "    z = x"]
 
 
-def test_a_skip_without_a_reason_is_refused() -> None:
-    with pytest.raises(ValueError, match="skip REASON"):
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 'test: alone', got 'skip'"):
         blocks("<!-- test: skip -->\n```python\n```\n")
 
 
@@ -213,8 +245,6 @@ def test_a_line_is_taken_apart_into_programs() -> None:
 
 
 def test_an_option_or_subcommand_that_does_not_exist_is_found(tmp_path: Path) -> None:
-    check_against_help(["pytest", "--collect-only", "-q"], tmp_path)
-    with pytest.raises(AssertionError, match="no --nonsense"):
-        check_against_help(["pytest", "--nonsense"], tmp_path)
-    with pytest.raises(AssertionError, match="ruff nonsense"):
-        check_against_help(["ruff", "nonsense"], tmp_path)
+    assert unknown_in(["pytest", "--collect-only", "-q"], tmp_path) == []
+    assert unknown_in(["pytest", "--nonsense", "-q"], tmp_path) == ["--nonsense"]
+    assert unknown_in(["ruff", "nonsense", "--fix"], tmp_path) == ["ruff nonsense"]

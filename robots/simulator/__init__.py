@@ -11,16 +11,20 @@ Units are SI throughout: metres, radians, seconds, kilograms, newtons and newton
 from __future__ import annotations
 
 from metamotor.robots.simulator.client import GRAVITY, Simulator, data_path
+from metamotor.robots.simulator.closing import Closing
 from metamotor.robots.simulator.joints import Joints, JointState
-from metamotor.robots.simulator.state import BodyState, Camera, Snapshot
+from metamotor.robots.simulator.state import BaseState, BodyState, Camera, Snapshot, Vector
 
 __all__ = [
     "GRAVITY",
+    "BaseState",
     "BodyState",
     "Camera",
+    "Closing",
     "JointState",
     "Joints",
     "Simulator",
     "Snapshot",
+    "Vector",
     "data_path",
 ]

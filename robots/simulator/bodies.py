@@ -7,6 +7,7 @@ from metamotor.robots.simulator.joints import Joints
 from metamotor.robots.simulator.state import BaseState, BodyState
 
 _UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+_NO_CLIENT = -1
 _STILL = (0.0, 0.0, 0.0)
 
 
@@ -20,7 +21,9 @@ class Body:
     """
 
     def __init__(self, client: int, number: int, *, fixed: bool) -> None:
-        self._client, self._number = client, number
+        self._client = client
+        self.number = number
+        """The engine's number of the body."""
         self._joints = Joints(client, number, None)
         # A bolted base never moves; reading it back would only add rounding.
         self._bolted: BaseState | None = None
@@ -31,18 +34,18 @@ class Body:
         """Return the state of the base."""
         if self._bolted is not None:
             return self._bolted
-        position, orientation = pybullet.getBasePositionAndOrientation(self._number, self._client)
-        linear, angular = pybullet.getBaseVelocity(self._number, self._client)
+        position, orientation = pybullet.getBasePositionAndOrientation(self.number, self._client)
+        linear, angular = pybullet.getBaseVelocity(self.number, self._client)
         return BaseState(position, orientation, linear, angular)
 
     def place(self, base: BaseState) -> None:
         """Set the state of the base."""
         pybullet.resetBasePositionAndOrientation(
-            self._number, base.position, base.orientation, self._client
+            self.number, base.position, base.orientation, self._client
         )
         if self._bolted is None:
             pybullet.resetBaseVelocity(
-                self._number, base.linear_velocity, base.angular_velocity, self._client
+                self.number, base.linear_velocity, base.angular_velocity, self._client
             )
 
     def state(self) -> BodyState:
@@ -59,6 +62,12 @@ class Body:
         self.place(state.base)
         if self._joints.links:
             self._joints.reset(state.joint_positions, state.joint_velocities)
+
+    def close(self) -> None:
+        """Make every further call fail: the engine gives a closed client's number to the next one."""
+        self._joints.close()
+        self._bolted = None
+        self._client = _NO_CLIENT
 
 
 def resting_at(height: float) -> BaseState:

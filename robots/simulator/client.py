@@ -10,14 +10,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pybullet_data
 from numpy.typing import NDArray
 
 from metamotor.robots.simulator.bodies import Body, resting_at
+from metamotor.robots.simulator.closing import Closing
 from metamotor.robots.simulator.engine import pybullet
 from metamotor.robots.simulator.joints import Joints, closed
 from metamotor.robots.simulator.quiet import silent_library
@@ -62,7 +62,7 @@ class RealTime:
         time.sleep(max(0.0, self._due - time.perf_counter()))
 
 
-class Simulator:
+class Simulator(Closing):
     """One physics client.
 
     Args:
@@ -120,21 +120,10 @@ class Simulator:
         self._release()
         self._client = -1
         self._step = closed
+        for body in self._bodies:
+            body.close()
         for group in self._groups:
             group.close()
-
-    def __enter__(self) -> Self:
-        """Return the simulator itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the client."""
-        self.close()
 
     def load_urdf(
         self,
@@ -200,6 +189,33 @@ class Simulator:
         group = Joints(self._client, body, names)
         self._groups.append(group)
         return group
+
+    def body(self, number: int) -> Body:
+        """Return a loaded body by its number.
+
+        Raises:
+            ValueError: if nothing was loaded under it.
+        """
+        for body in self._bodies:
+            if body.number == number:
+                return body
+        raise ValueError(
+            f"there is no body {number}; loaded are {[b.number for b in self._bodies]}"
+        )
+
+    def link(self, body: int, name: str) -> int:
+        """Return the number of the link that a joint of this name carries, fixed joints included.
+
+        Raises:
+            ValueError: if the body lacks it.
+        """
+        count = pybullet.getNumJoints(body, self._client)
+        names = [
+            pybullet.getJointInfo(body, link, self._client)[1].decode() for link in range(count)
+        ]
+        if name not in names:
+            raise ValueError(f"body {body} has no joint {name!r}; it has {names}")
+        return names.index(name)
 
     def set_dynamics(self, body: int, link: int, **properties: Any) -> None:
         """Change physical properties of a link (-1 is the base), by PyBullet's names of `changeDynamics`.

@@ -15,7 +15,9 @@ from stable_baselines3 import PPO
 from torch import nn
 
 from metamotor import deploy, envs
-from metamotor.scripts.benchmarks.results import write_results
+from metamotor.scripts.benchmarks.results import place, write_results
+from metamotor.scripts.options import FamilyIds
+from metamotor.scripts.wording import counted
 
 WEIGHT_SCALE = 50.0
 """Factor on the last layer's weights, so that actions fill their space."""
@@ -25,7 +27,7 @@ WEIGHT_SCALE = 50.0
 class Latency:
     """Latency of deploy.runtime.Policy for a 2×64 policy on one thread, and its distance to the model."""
 
-    families: tuple[str, ...] = ("CartPole-v0", "PandaReach-v0", "HalfCheetahDirection-v0")
+    families: FamilyIds = ("CartPole-v0", "PandaReach-v0", "HalfCheetahDirection-v0")
     """Families whose spaces are used."""
     calls: int = 20_000
     """Calls in a round."""
@@ -33,8 +35,10 @@ class Latency:
     """Rounds; the table shows medians."""
     observations: int = 10_000
     """Observations on which file and model are compared."""
-    out: Path = Path("docs/results")
-    """Folder of the results."""
+    out: Path | None = None
+    """Folder of the results; without it, a new one in runs/."""
+    overwrite: bool = False
+    """Replace results that are in it already."""
 
 
 def run(options: Latency, command: str, console: Console) -> None:
@@ -42,6 +46,7 @@ def run(options: Latency, command: str, console: Console) -> None:
     for name in ("calls", "rounds", "observations"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")
+    out = place(options, "latency")
     numbers = {name: measure(name, options) for name in options.families}
     rows = [
         [
@@ -54,11 +59,12 @@ def run(options: Latency, command: str, console: Console) -> None:
         for name, found in numbers.items()
     ]
     write_results(
-        options.out,
+        out,
         "latency",
         command=command,
-        about=f"One action of a 2×64 policy, checks included, on one thread: medians of {options.rounds} rounds of "
-        f"{options.calls:,} calls; largest difference to the model's actions on {options.observations:,} observations.",
+        about=f"One action of a 2×64 policy, checks included, on one thread: medians of "
+        f"{counted(options.rounds, 'round')} of {counted(options.calls, 'call')}; largest difference to the model's "
+        f"actions on {counted(options.observations, 'observation')}.",
         header=["family", "sizes", "p50 [µs]", "p99 [µs]", "largest difference"],
         rows=rows,
         numbers={"families": numbers},

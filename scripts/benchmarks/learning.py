@@ -13,12 +13,13 @@ from typing import Any
 from rich.console import Console
 
 from metamotor import envs
-from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol
-from metamotor.scripts.benchmarks.results import described
+from metamotor.scripts.benchmarks.results import described, place
 from metamotor.scripts.cells import Cell, train_cells
 from metamotor.scripts.checkpoints import load_arms
 from metamotor.scripts.evaluate import present
+from metamotor.scripts.options import FamilyId
+from metamotor.scripts.outputs import results_folder, write_file
 from metamotor.scripts.report import Report, markdown
 from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, read_json, write_json
 
@@ -33,7 +34,7 @@ class Learning:
     on where it was.
     """
 
-    family: str = "PandaReach-v0"
+    family: FamilyId = "PandaReach-v0"
     """The task family; its preset is used."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
@@ -45,8 +46,10 @@ class Learning:
     """Arms trained at once, and processes that sample for the evaluation."""
     runs: Path = Path("runs/bench")
     """Folder of the training runs."""
-    out: Path = Path("docs/results")
-    """Folder of the results: <family>.md, .json and .png."""
+    out: Path | None = None
+    """Folder of the results, <family>.md, .json and .png; without it, a new one in runs/."""
+    overwrite: bool = False
+    """Replace results that are in it already."""
     train_options: str = ""
     """Further options for every arm, as `metamotor train` takes them: --train-options='--outer-lr 1e-3'."""
     protocol: Protocol = field(default_factory=Protocol)
@@ -61,6 +64,8 @@ def run(options: Learning, command: str, console: Console) -> None:
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
         raise ValueError(f"seeds must be at least one, no two alike, got {options.seeds}")
     family = envs.make(options.family)
+    folder = place(options, family.name, (".md", ".json", ".png"))
+    results_folder(options.runs, "bench", (), overwrite=False)
     cells = cells_of(options)
     train_cells([cell for arms in cells for cell in arms], jobs=options.jobs, console=console)
     evaluations, costs = [], []
@@ -69,8 +74,6 @@ def run(options: Learning, command: str, console: Console) -> None:
             evaluation, cost = evaluate(options, arms, seed)
         evaluations.append(evaluation)
         costs.append(cost)
-    folder = options.out
-    folder.mkdir(parents=True, exist_ok=True)
     report = present(evaluations, "MAML", folder_of(options) / "report", console)
     (folder_of(options) / "report" / "returns.png").replace(folder / f"{family.name}.png")
     training = {arm: _training(cells, index) for index, arm in enumerate(ARMS)}
@@ -85,7 +88,7 @@ def run(options: Learning, command: str, console: Console) -> None:
     }
     write_json(folder / f"{family.name}.json", contents)
     text = document(report, command, training, contents["machine"], options)
-    write_atomically(folder / f"{family.name}.md", text.encode())
+    write_file(folder / f"{family.name}.md", text.encode())
     console.print(f"Written to {folder}/{family.name}.md", soft_wrap=True)
 
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from metamotor import envs, meta
-from metamotor.scripts.benchmarks.results import write_results
+from metamotor.scripts.benchmarks.results import place, write_results
+from metamotor.scripts.options import FamilyIds
 from metamotor.scripts.presets import preset
 
 
@@ -21,12 +22,14 @@ from metamotor.scripts.presets import preset
 class MetaGradient:
     """CPU seconds of a meta-iteration with a family's preset: sampling twice, and the second-order outer step."""
 
-    families: tuple[str, ...] = ("PointNavigation-v0",)
+    families: FamilyIds = ("PointNavigation-v0",)
     """The families."""
     iterations: int = 10
     """Meta-iterations measured, after one that is not."""
-    out: Path = Path("docs/results")
-    """Folder of the results."""
+    out: Path | None = None
+    """Folder of the results; without it, a new one in runs/."""
+    overwrite: bool = False
+    """Replace results that are in it already."""
 
 
 class _Recorder(KVWriter):
@@ -46,6 +49,7 @@ def run(options: MetaGradient, command: str, console: Console) -> None:
     """Measure and write the results."""
     if options.iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {options.iterations}")
+    out = place(options, "meta-gradient")
     numbers = {name: measure(name, options.iterations) for name in options.families}
     rows = [
         [
@@ -56,7 +60,7 @@ def run(options: MetaGradient, command: str, console: Console) -> None:
         for name, found in numbers.items()
     ]
     write_results(
-        options.out,
+        out,
         "meta-gradient",
         command=command,
         about=f"One meta-iteration of MAML with the family's preset on one core: medians of {options.iterations}.",

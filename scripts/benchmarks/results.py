@@ -4,14 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from metamotor.meta.checkpoints import write_atomically
+from metamotor.scripts.outputs import results_folder, write_file
 from metamotor.scripts.runs import machine, write_json
+
+
+class Placed(Protocol):
+    """Options that say where results go."""
+
+    @property
+    def out(self) -> Path | None:
+        """The folder, or None for a new one."""
+        ...
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether results in it are replaced."""
+        ...
+
+
+def place(options: Placed, name: str, suffixes: Sequence[str] = (".md", ".json")) -> Path:
+    """Return the folder for the results of this name, tried before anything is measured.
+
+    Raises:
+        ValueError: if nothing can be written there.
+        FileExistsError: if the results are there, and are not to be overwritten.
+    """
+    files = [f"{name}{suffix}" for suffix in suffixes]
+    return results_folder(options.out, f"bench-{name}", files, overwrite=options.overwrite)
 
 
 def write_results(
@@ -28,7 +53,7 @@ def write_results(
     """Print a benchmark's table, and write it and its numbers to `out`.
 
     Args:
-        out: the folder; made if missing, and files of the same name in it are replaced.
+        out: the folder; files of the same name in it are replaced.
         name: of the files.
         command: that was run.
         about: what was measured, in a sentence or two.
@@ -43,7 +68,6 @@ def write_results(
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    out.mkdir(parents=True, exist_ok=True)
     where = machine()
     write_json(out / f"{name}.json", {"command": command, **numbers, "machine": where})
     lines = [
@@ -60,7 +84,7 @@ def write_results(
         described(where),
         "",
     ]
-    write_atomically(out / f"{name}.md", "\n".join(lines).encode())
+    write_file(out / f"{name}.md", "\n".join(lines).encode())
     console.print(f"Written to {out / name}.md", soft_wrap=True)
 
 

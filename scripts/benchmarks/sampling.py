@@ -18,7 +18,9 @@ from metamotor.meta.on_policy import OnPolicyAdapter
 from metamotor.meta.rollouts import RolloutJob
 from metamotor.meta.workers import Sampler, make_sampler
 from metamotor.robots.robot import raw_periods_per_second
-from metamotor.scripts.benchmarks.results import write_results
+from metamotor.scripts.benchmarks.results import place, write_results
+from metamotor.scripts.options import FamilyIds
+from metamotor.scripts.wording import counted
 
 WARM_UP_STEPS = 20
 """Steps at random before the engine alone is measured, so that it does not only hold a robot at rest."""
@@ -32,7 +34,7 @@ class Sampling:
     and 2 worker processes. All are measured in turn, several rounds; the table shows medians.
     """
 
-    families: tuple[str, ...] = ("CartPole-v0", "HalfCheetahDirection-v0", "PandaReach-v0")
+    families: FamilyIds = ("CartPole-v0", "HalfCheetahDirection-v0", "PandaReach-v0")
     """Families of simulated robots."""
     rounds: int = 7
     """How often each is measured."""
@@ -40,8 +42,10 @@ class Sampling:
     """How long each is measured in a round [s], about."""
     workers: tuple[int, ...] = (1, 2)
     """Numbers of worker processes."""
-    out: Path = Path("docs/results")
-    """Folder of the results."""
+    out: Path | None = None
+    """Folder of the results; without it, a new one in runs/."""
+    overwrite: bool = False
+    """Replace results that are in it already."""
 
 
 def run(options: Sampling, command: str, console: Console) -> None:
@@ -50,9 +54,10 @@ def run(options: Sampling, command: str, console: Console) -> None:
         raise ValueError(
             f"rounds must be at least 1 and seconds above 0, got {options.rounds}, {options.seconds}"
         )
+    out = place(options, "sampling")
     numbers = {name: measure(name, options, console) for name in options.families}
-    header = ["family", "engine", "rollouts", "ratio"]
-    header += [f"{count} worker{'s' if count > 1 else ''}" for count in options.workers]
+    header = ["family", "engine [steps/s]", "rollouts [steps/s]", "ratio"]
+    header += [f"{counted(count, 'worker')} [steps/s]" for count in options.workers]
     ratio = len(options.workers) > 1
     if ratio:
         header.append(f"{options.workers[-1]} : {options.workers[0]}")
@@ -66,11 +71,11 @@ def run(options: Sampling, command: str, console: Console) -> None:
             row.append(f"{ratio_of_rounds(last, first):.2f}")
         rows.append(row)
     write_results(
-        options.out,
+        out,
         "sampling",
         command=command,
-        about=f"Control steps per second, medians of {options.rounds} rounds: the physics engine alone, rollouts of a "
-        "2×64 policy in the same process, their ratio, and rollouts in worker processes.",
+        about=f"Control steps per second, medians of {counted(options.rounds, 'round')}: the physics engine alone, "
+        "rollouts of a 2×64 policy in the same process, their ratio, and rollouts in worker processes.",
         header=header,
         rows=rows,
         numbers={"steps_per_second": numbers},

@@ -126,7 +126,13 @@ def test_recurrent_and_masked_policies_are_refused(tmp_path: Path) -> None:
         deploy.export(masked, tmp_path / "policy.onnx")
 
 
-@pytest.mark.parametrize("thing", [None, "ppo.zip", torch.nn.Linear(2, 2)], ids=str)
+@pytest.mark.parametrize("path", ["runs/ppo.zip", Path("runs/ppo.zip")])
+def test_a_path_in_place_of_a_model_is_told_apart(tmp_path: Path, path: Any) -> None:
+    with pytest.raises(ValueError, match=r"takes a model, got the path 'runs/ppo\.zip' for one"):
+        deploy.export(path, tmp_path / "policy.onnx")
+
+
+@pytest.mark.parametrize("thing", [None, 3, torch.nn.Linear(2, 2)], ids=str)
 def test_what_is_no_model_is_refused(tmp_path: Path, thing: Any) -> None:
     with pytest.raises(ValueError, match=f"cannot export {type(thing).__name__}; this release"):
         deploy.export(thing, tmp_path / "policy.onnx")
@@ -197,7 +203,7 @@ def test_a_failed_export_leaves_the_old_file(
         raise OSError("no space left")
 
     if stage == "measure":
-        monkeypatch.setattr(exporter, "measure", lambda *a: Parity(1000, 2e-6, 1e-6))
+        monkeypatch.setattr(exporter, "measure", lambda *a: Parity(1000, 2e-6, 1e-6, 3e-7))
     elif stage == "replace":
         monkeypatch.setattr(os, "replace", fail)
     else:
@@ -209,11 +215,12 @@ def test_a_failed_export_leaves_the_old_file(
 
 
 @pytest.mark.usefixtures("exported_before")
-def test_a_new_export_replaces_the_old_file(tmp_path: Path, ppo: PPO) -> None:
+def test_a_new_export_replaces_the_old_file(tmp_path: Path, ppo: PPO, policy: Policy) -> None:
     path = tmp_path / "policy.onnx"
     path.write_bytes(b"old")
     deploy.export(ppo, path)
-    deploy.runtime.Policy(path)
+    assert path.read_bytes() == policy.path.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 BLOCKED = (

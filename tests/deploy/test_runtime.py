@@ -64,6 +64,16 @@ def test_wrong_shapes_are_refused(policy: Policy, shape: tuple[int, ...]) -> Non
         policy(np.zeros(shape))
 
 
+def test_what_reset_returns_is_told_apart(policy: Policy) -> None:
+    observation = np.zeros(SIZE, dtype=np.float32)
+    with pytest.raises(
+        ValueError, match=r"a tuple of 2 with an info .*`observation, info = env\.reset"
+    ):
+        policy((observation, {}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="got a list of 2 parts that differ in length"):
+        policy([observation, observation[1:]])
+
+
 @pytest.mark.parametrize("dtype", [bool, complex, "U3", object])
 def test_wrong_types_are_refused(policy: Policy, dtype: Any) -> None:
     with pytest.raises(ValueError, match="expects an observation of real numbers, got dtype"):

@@ -1,6 +1,8 @@
 """Checkpoints: whole or not there, and nothing in them is executed."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ DOCUMENT = {
 }
 
 
-def test_round_trip(tmp_path):
+def test_round_trip(tmp_path: Path) -> None:
     kwargs = {"x": 0.1, "list": [1, None, True], "class": torch.nn.ReLU, "e": FlattenExtractor}
     document = DOCUMENT | {"base_kwargs": kwargs}
     path = write_checkpoint(tmp_path / "runs" / "best", TENSORS, document)
@@ -43,7 +45,7 @@ def test_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.999])
-def test_a_truncated_file_is_refused(tmp_path, keep):
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
     path = write_checkpoint(tmp_path / "a", TENSORS, DOCUMENT)
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
@@ -51,7 +53,7 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
         read_checkpoint(path)
 
 
-def test_other_files_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         read_checkpoint(tmp_path / "nothing")
     save_file(TENSORS, tmp_path / "foreign.safetensors")
@@ -59,7 +61,7 @@ def test_other_files_are_refused(tmp_path):
         read_checkpoint(tmp_path / "foreign")
 
 
-def test_what_has_no_json_form_is_refused_by_name():
+def test_what_has_no_json_form_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"document\.policy_kwargs\.schedule"):
         encode({"policy_kwargs": {"schedule": object()}}, "document")
 
@@ -76,12 +78,12 @@ def test_what_has_no_json_form_is_refused_by_name():
         "torch:",
     ],
 )
-def test_only_classes_of_trusted_modules_are_looked_up(name):
+def test_only_classes_of_trusted_modules_are_looked_up(name: str) -> None:
     with pytest.raises(ValueError, match=r"not loaded|not a class"):
         decode(json.loads(json.dumps({"__class__": name})))
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a", TENSORS, DOCUMENT)
     before = path.read_bytes()
     with pytest.raises(ValueError, match="document"):
@@ -91,8 +93,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_write_that_breaks_off_leaves_no_temporary_file(tmp_path, monkeypatch):
-    def full(_):
+def test_a_write_that_breaks_off_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Any) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("os.fsync", full)
@@ -101,7 +105,7 @@ def test_a_write_that_breaks_off_leaves_no_temporary_file(tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_every_flipped_bit_is_noticed(tmp_path):
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a", TENSORS, DOCUMENT)
     content = path.read_bytes()
     for index in range(0, 8 * len(content), 13):  # each byte or the next one, in changing places
@@ -112,7 +116,7 @@ def test_every_flipped_bit_is_noticed(tmp_path):
             read_checkpoint(path)
 
 
-def save_by_hand(path, tensors, text, **header):
+def save_by_hand(path: Any, tensors: Any, text: Any, **header: Any) -> None:
     digest = _digest(tensors, text)
     save_file(tensors, path, metadata={"metamotor": text, "sha256": digest} | header)
 
@@ -129,7 +133,9 @@ def save_by_hand(path, tensors, text, **header):
     ],
     ids=str,
 )
-def test_documents_with_wrong_entries_are_refused(tmp_path, changes, message):
+def test_documents_with_wrong_entries_are_refused(
+    tmp_path: Path, changes: Any, message: str
+) -> None:
     path = tmp_path / "a.safetensors"
     save_by_hand(path, TENSORS, json.dumps({"format": 2, **DOCUMENT, **changes}))
     with pytest.raises(ValueError, match=message):
@@ -137,7 +143,7 @@ def test_documents_with_wrong_entries_are_refused(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize("name", ["format", *DOCUMENT])
-def test_documents_without_an_entry_are_refused(tmp_path, name):
+def test_documents_without_an_entry_are_refused(tmp_path: Path, name: str) -> None:
     document = {"format": 2, **DOCUMENT}
     del document[name]
     save_by_hand(tmp_path / "a.safetensors", TENSORS, json.dumps(document))
@@ -145,7 +151,7 @@ def test_documents_without_an_entry_are_refused(tmp_path, name):
         read_checkpoint(tmp_path / "a")
 
 
-def test_other_contents_are_refused(tmp_path):
+def test_other_contents_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     text = json.dumps({"format": 2, **DOCUMENT})
     save_by_hand(path, TENSORS, "[1, 2]")
@@ -159,7 +165,7 @@ def test_other_contents_are_refused(tmp_path):
         read_checkpoint(path)
 
 
-def test_files_without_a_checksum_are_refused(tmp_path):
+def test_files_without_a_checksum_are_refused(tmp_path: Path) -> None:
     for number in (1, 2):
         text = json.dumps({"format": number, **DOCUMENT})
         save_file(TENSORS, tmp_path / "a.safetensors", metadata={"metamotor": text})
@@ -167,7 +173,7 @@ def test_files_without_a_checksum_are_refused(tmp_path):
             read_checkpoint(tmp_path / "a")
 
 
-def test_models_of_stable_baselines3_are_told_apart(tmp_path):
+def test_models_of_stable_baselines3_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ppo\.zip is not a checkpoint of .*such as PPO\.load"):
         read_checkpoint(tmp_path / "ppo.zip")
     (tmp_path / "ppo").write_bytes(b"PK")
@@ -175,12 +181,12 @@ def test_models_of_stable_baselines3_are_told_apart(tmp_path):
         read_checkpoint(tmp_path / "ppo")
 
 
-def test_what_is_tried_out_and_fails_is_not_written(tmp_path):
+def test_what_is_tried_out_and_fails_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     seen = []
 
-    def refuse(written):
+    def refuse(written: Any) -> None:
         seen.append(written.read_bytes())
         raise ValueError("it does not open")
 

@@ -6,7 +6,7 @@ from torch.distributions import Categorical, Independent, Normal, kl_divergence
 from metamotor.meta.functional import distributions
 
 
-def test_gaussian_agrees_with_torch():
+def test_gaussian_agrees_with_torch() -> None:
     generator = torch.Generator().manual_seed(0)
     mean, other, actions = torch.randn(3, 5, 4, 2, generator=generator).unbind(0)
     log_std, other_log_std = torch.randn(2, 2, generator=generator).unbind(0)
@@ -18,7 +18,7 @@ def test_gaussian_agrees_with_torch():
     close(distributions.gaussian_kl(mean, log_std, other, other_log_std), kl_divergence(p, q))
 
 
-def test_categorical_agrees_with_torch():
+def test_categorical_agrees_with_torch() -> None:
     generator = torch.Generator().manual_seed(1)
     logits, other = torch.randn(2, 5, 4, 3, generator=generator).unbind(0)
     actions = torch.randint(3, (5, 4), generator=generator)

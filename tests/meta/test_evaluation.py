@@ -1,5 +1,6 @@
 """The protocol and its statistics, on numbers that can be worked out by hand."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,17 @@ SMALL = Protocol(
 )
 
 
-def make_learner(family=FAMILY, **changes):
+def make_learner(family: Any = FAMILY, **changes: Any) -> Any:
     return meta.MAML(PPO, "MlpPolicy", family, **changes)
 
 
 @pytest.fixture(scope="module")
-def evaluation():
+def evaluation() -> Any:
     oracle = make_learner(FAMILY.replace(reveal_task=True), inner_steps=0)
     return Evaluator(FAMILY, SMALL).evaluate(make_learner(), make_learner(inner_steps=0), oracle)
 
 
-def test_all_methods_are_measured_on_the_same_tasks(evaluation):
+def test_all_methods_are_measured_on_the_same_tasks(evaluation: Any) -> None:
     assert set(evaluation.curves) == {"adapted", *statistics.OTHERS, "oracle"}
     for curve in evaluation.curves.values():
         assert curve.stochastic.shape == curve.deterministic.shape == (5, 3)
@@ -42,14 +43,14 @@ def test_all_methods_are_measured_on_the_same_tasks(evaluation):
     assert evaluation.robot_seconds == 2 * 10 * 1.0
 
 
-def test_idle_returns_are_the_distance_to_the_goal(evaluation):
+def test_idle_returns_are_the_distance_to_the_goal(evaluation: Any) -> None:
     tasks = Evaluator(FAMILY, SMALL).tasks
     expected = [-10 * np.hypot(task.goal_x, task.goal_y) for task in tasks]
     for returns in evaluation.curves["idle"].stochastic.T:
         np.testing.assert_allclose(returns, expected)
 
 
-def test_methods_that_do_not_adapt_stay_where_they_are(evaluation):
+def test_methods_that_do_not_adapt_stay_where_they_are(evaluation: Any) -> None:
     for name in ("idle", "robust", "oracle"):
         curve = evaluation.curves[name].deterministic
         assert (curve == curve[:, :1]).all()
@@ -59,7 +60,7 @@ def test_methods_that_do_not_adapt_stay_where_they_are(evaluation):
     ).all()
 
 
-def test_evaluating_again_gives_the_same_bits_with_workers(evaluation):
+def test_evaluating_again_gives_the_same_bits_with_workers(evaluation: Any) -> None:
     oracle = make_learner(FAMILY.replace(reveal_task=True), inner_steps=0)
     again = Evaluator(FAMILY, SMALL, num_workers=2).evaluate(
         make_learner(), make_learner(inner_steps=0), oracle
@@ -69,7 +70,7 @@ def test_evaluating_again_gives_the_same_bits_with_workers(evaluation):
         np.testing.assert_array_equal(again.curves[name].deterministic, curve.deterministic)
 
 
-def test_round_trip(evaluation, tmp_path):
+def test_round_trip(evaluation: Any, tmp_path: Path) -> None:
     loaded = Evaluation.load(evaluation.save(tmp_path / "evaluation.json"))
     assert loaded.protocol == evaluation.protocol
     for name, curve in evaluation.curves.items():
@@ -77,14 +78,14 @@ def test_round_trip(evaluation, tmp_path):
         assert loaded.curves[name].scales == curve.scales
 
 
-def test_validation_tasks_are_not_test_tasks():
+def test_validation_tasks_are_not_test_tasks() -> None:
     evaluator = Evaluator(FAMILY, Protocol(num_tasks=40, validation_tasks=40))
     assert not set(evaluator.tasks) & set(evaluator.validation)
     trained = {task for seed in range(200) for task in FAMILY.sample(5, seed=seed)}
     assert not trained & (set(evaluator.tasks) | set(evaluator.validation))
 
 
-def test_bad_step_sizes_are_not_chosen():
+def test_bad_step_sizes_are_not_chosen() -> None:
     """A factor that throws the policy far away loses against doing nothing."""
     learner = make_learner(inner_steps=0)
     evaluator = Evaluator(FAMILY, SMALL)
@@ -94,26 +95,26 @@ def test_bad_step_sizes_are_not_chosen():
     assert scales == (0.0, 0.0)
 
 
-def test_idle_is_the_zero_action_inside_the_space():
+def test_idle_is_the_zero_action_inside_the_space() -> None:
     np.testing.assert_array_equal(idle_actor(FAMILY).action, [0.0, 0.0])
     assert idle_actor(Bandit()).act(np.zeros((2, 2)), None).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("name", ["num_tasks", "support_episodes", "query_episodes"])
-def test_an_evaluation_of_nothing_is_refused(name):
+def test_an_evaluation_of_nothing_is_refused(name: str) -> None:
     arguments: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         Protocol(**arguments)
 
 
-def test_the_interquartile_mean_ignores_the_outer_quarters():
+def test_the_interquartile_mean_ignores_the_outer_quarters() -> None:
     scores = np.array([[-1000.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1000.0]])
     estimate = statistics.interquartile_mean(scores)
     assert estimate.value == pytest.approx(3.5)
     assert estimate.low < 3.5 < estimate.high
 
 
-def test_gap_closed_by_hand():
+def test_gap_closed_by_hand() -> None:
     ones = np.ones((3, 8))
     others = {"idle": 0 * ones, "robust": 2 * ones, "fine_tuned": 1 * ones, "scratch": -5 * ones}
     gap = statistics.gap_closed(8 * ones, others, 10 * ones)
@@ -123,7 +124,7 @@ def test_gap_closed_by_hand():
     assert statistics.gap_closed(10 * ones, others, 10 * ones).estimate.value == 1
 
 
-def test_what_holds_in_every_cell_is_certain():
+def test_what_holds_in_every_cell_is_certain() -> None:
     """Methods are compared on the same seeds and tasks: noise that they share does not widen the interval."""
     base = np.random.default_rng(0).normal(size=(3, 20)) + 10 * np.arange(3)[:, None]
     others = dict.fromkeys(statistics.OTHERS, base)
@@ -131,7 +132,7 @@ def test_what_holds_in_every_cell_is_certain():
     assert gap.estimate == pytest.approx((0.5, 0.5, 0.5))
 
 
-def test_seeds_that_differ_widen_the_interval():
+def test_seeds_that_differ_widen_the_interval() -> None:
     scores = np.repeat(np.array([[0.0], [1.0], [2.0]]), 40, axis=1)
     estimate = statistics.interquartile_mean(scores)
     assert estimate.value == pytest.approx(1.0)
@@ -139,7 +140,7 @@ def test_seeds_that_differ_widen_the_interval():
     assert estimate.high > 1.7
 
 
-def test_intervals_cover_the_truth_and_leave_the_global_generator_alone():
+def test_intervals_cover_the_truth_and_leave_the_global_generator_alone() -> None:
     rng = np.random.default_rng(0)
     np.random.seed(3)
     expected = np.random.RandomState(3).rand(5)

@@ -1,5 +1,7 @@
 """The inner step on a quadratic, where everything is known."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,13 +10,13 @@ from metamotor.meta.functional.inner_step import inner_step
 CENTRE = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 
 
-def quadratic(params):
+def quadratic(params: Any) -> Any:
     return 0.5 * (params["theta"] - CENTRE).square().sum()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("first_order", [False, True])
-def test_meta_gradient_on_a_quadratic(steps, first_order):
+def test_meta_gradient_on_a_quadratic(steps: int, first_order: bool) -> None:
     alpha = 0.3
     theta = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     params = {"theta": theta}
@@ -28,7 +30,7 @@ def test_meta_gradient_on_a_quadratic(steps, first_order):
     torch.testing.assert_close(gradient, factor * (theta.detach() - CENTRE))
 
 
-def test_step_sizes_get_their_gradient():
+def test_step_sizes_get_their_gradient() -> None:
     theta = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     alpha = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     adapted = inner_step(quadratic, {"theta": theta}, {"theta": alpha})
@@ -37,7 +39,7 @@ def test_step_sizes_get_their_gradient():
     torch.testing.assert_close(gradient, -(1 - 0.3) * CENTRE.square().sum())
 
 
-def test_parameters_without_a_step_size_stay():
+def test_parameters_without_a_step_size_stay() -> None:
     params = {"theta": torch.zeros(3, dtype=torch.float64), "critic": torch.ones(2)}
     adapted = inner_step(quadratic, params, {"theta": torch.tensor(0.5)})
     assert adapted["critic"] is params["critic"]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -30,27 +31,27 @@ POINT = envs.make("PointNavigation-v0", horizon=20)
 KWARGS = {"gae_lambda": 1.0, "policy_kwargs": {"log_std_init": -0.7}}
 
 
-def make_learner(family=POINT, algorithm=PPO, **changes):
+def make_learner(family: Any = POINT, algorithm: Any = PPO, **changes: Any) -> Any:
     settings = {"meta_batch_size": 4, "episodes_per_task": 4, "outer_lr": 2e-3, **changes}
     return meta.MAML(algorithm, "MlpPolicy", family, base_kwargs=KWARGS, **settings)
 
 
-def with_layers(net_arch):
+def with_layers(net_arch: Any) -> Any:
     return meta.MAML(PPO, "MlpPolicy", POINT, base_kwargs={"policy_kwargs": {"net_arch": net_arch}})
 
 
-def weights(model):
+def weights(model: Any) -> Any:
     return {name: value.detach().clone() for name, value in model.policy.state_dict().items()}
 
 
-def assert_equal(left, right):
+def assert_equal(left: Any, right: Any) -> None:
     assert left.keys() == right.keys()
     for name in left:
         assert torch.equal(left[name], right[name]), name
 
 
 @pytest.mark.slow
-def test_it_learns_to_find_hidden_goals():
+def test_it_learns_to_find_hidden_goals() -> None:
     family = envs.make("PointNavigation-v0")
     learner: Any = meta.MAML(
         PPO,
@@ -70,7 +71,7 @@ def test_it_learns_to_find_hidden_goals():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
-def test_a_users_own_discrete_family_learns(algorithm):
+def test_a_users_own_discrete_family_learns(algorithm: Any) -> None:
     learner = make_learner(
         Bandit(), algorithm, meta_batch_size=12, episodes_per_task=10, inner_lr=1
     )
@@ -98,7 +99,7 @@ def test_a_users_own_discrete_family_learns(algorithm):
     ],
     ids=str,
 )
-def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path, changes):
+def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path: Path, changes: Any) -> None:
     through = make_learner(**changes).learn(2000)
     assert through.num_timesteps >= 2000
     moved = through.params["action_net.bias"] - make_learner(**changes).params["action_net.bias"]
@@ -110,7 +111,7 @@ def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path, changes):
     assert_equal(loaded._state(), through._state())
 
 
-def test_workers_do_not_change_the_result():
+def test_workers_do_not_change_the_result() -> None:
     alone = make_learner().learn(1500)
     together = make_learner(num_workers=2)
     together.learn(1500)
@@ -119,7 +120,7 @@ def test_workers_do_not_change_the_result():
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_new_process_gives_the_same_bits(threads):
+def test_a_new_process_gives_the_same_bits(threads: str) -> None:
     """On a robot in contact with the ground, after this process has simulated other things."""
     script = """
         import hashlib
@@ -145,12 +146,12 @@ def test_a_new_process_gives_the_same_bits(threads):
     assert here.getvalue().split()[-1] == other
 
 
-def test_seeds_change_the_result():
+def test_seeds_change_the_result() -> None:
     one, other = make_learner(seed=0).learn(500), make_learner(seed=1).learn(500)
     assert not torch.equal(one.params["action_net.weight"], other.params["action_net.weight"])
 
 
-def test_tasks_do_not_leak_into_each_other():
+def test_tasks_do_not_leak_into_each_other() -> None:
     learner = make_learner()
     learner.learn(700)
     before = learner.snapshot()
@@ -161,11 +162,11 @@ def test_tasks_do_not_leak_into_each_other():
     assert_equal(learner.snapshot(), before)
 
 
-def test_permuting_the_tasks_permutes_their_gradients():
+def test_permuting_the_tasks_permutes_their_gradients() -> None:
     learner, tasks = make_learner(), POINT.sample(3, seed=0)
     data, _ = learner._collect(tasks)
 
-    def gradients(order):
+    def gradients(order: Any) -> Any:
         found = {}
         for index in order:
             value = learner.task_objective(learner.params, learner.inner_lrs, data[index])
@@ -179,7 +180,7 @@ def test_permuting_the_tasks_permutes_their_gradients():
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
-def test_the_adapted_model_is_a_plain_sb3_model(tmp_path, algorithm):
+def test_the_adapted_model_is_a_plain_sb3_model(tmp_path: Path, algorithm: Any) -> None:
     learner = make_learner(algorithm=algorithm)
     task = POINT.sample(1, split="test", seed=0)[0]
     model = learner.adapt(task, episodes=2, updates=2)
@@ -194,7 +195,7 @@ def test_the_adapted_model_is_a_plain_sb3_model(tmp_path, algorithm):
     assert model.num_timesteps >= 50
 
 
-def test_adapting_by_hand_gives_what_adapt_gives():
+def test_adapting_by_hand_gives_what_adapt_gives() -> None:
     learner = make_learner()
     task = POINT.sample(1, split="test", seed=0)[0]
     model = learner.adapt(task, episodes=3, seed=5)
@@ -203,7 +204,7 @@ def test_adapting_by_hand_gives_what_adapt_gives():
     assert_equal(weights(learner.adapt_from([batch])), weights(model))
 
 
-def test_adapting_on_an_environment_keeps_its_task():
+def test_adapting_on_an_environment_keeps_its_task() -> None:
     learner = make_learner()
     env = POINT.make_env()
     task = POINT.sample(1, split="test", seed=0)[0]
@@ -213,26 +214,26 @@ def test_adapting_on_an_environment_keeps_its_task():
     assert model.get_env().envs[0].unwrapped is env
 
 
-def test_later_updates_are_smaller():
+def test_later_updates_are_smaller() -> None:
     learner = make_learner(inner_steps=2, inner_lr=0.4)
     sizes = [learner.step_sizes(step)["action_net.bias"].item() for step in range(4)]
     np.testing.assert_allclose(sizes, [0.4, 0.4, 0.2, 0.1])
 
 
 class StopAtThird(BaseCallback):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.calls = []
+        self.calls: list[Any] = []
 
-    def _on_training_start(self):
+    def _on_training_start(self) -> None:
         self.calls.append("start")
 
-    def _on_step(self):
+    def _on_step(self) -> Any:
         self.calls.append(self.num_timesteps)
         return len(self.calls) < 4
 
 
-def test_callbacks_and_logger_are_sb3s(tmp_path):
+def test_callbacks_and_logger_are_sb3s(tmp_path: Path) -> None:
     learner = make_learner()
     learner.set_logger(configure(str(tmp_path), ["csv"]))
     callback = StopAtThird()
@@ -296,17 +297,17 @@ def test_callbacks_and_logger_are_sb3s(tmp_path):
         (lambda: make_learner(Faulty("reward")).learn(10), "reward of BestArm"),
     ],
 )
-def test_mistakes_are_told_at_once(call, message):
+def test_mistakes_are_told_at_once(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
 @pytest.mark.parametrize("changes", [{}, {"outer": "trust_region"}, {"inner_steps": 0}], ids=str)
-def test_training_that_diverges_stops_and_says_so(changes):
+def test_training_that_diverges_stops_and_says_so(changes: Any) -> None:
     learner = make_learner(**changes)
     iterate = learner._meta_iteration
 
-    def break_down():
+    def break_down() -> Any:
         scalars = iterate()
         if learner.iteration == 1:
             with torch.no_grad():
@@ -323,14 +324,14 @@ def test_training_that_diverges_stops_and_says_so(changes):
 class Robot(gymnasium.Env):
     """Has the spaces it is given, and must not move."""
 
-    def __init__(self, observation_space, action_space):
+    def __init__(self, observation_space: Any, action_space: Any) -> None:
         self.observation_space, self.action_space = observation_space, action_space
 
-    def reset(self, **_):
+    def reset(self, **_: Any) -> Any:
         raise AssertionError("it moved")
 
 
-def test_a_robot_with_other_spaces_does_not_move():
+def test_a_robot_with_other_spaces_does_not_move() -> None:
     observed, acts = POINT.observation_space, POINT.action_space
     learner = make_learner()
     for other in (spaces.Box(-2, 2, acts.shape), spaces.Box(-1, 1, (3,)), spaces.Discrete(2)):
@@ -348,24 +349,24 @@ def test_a_robot_with_other_spaces_does_not_move():
 class Deaf(Bandit):
     """A family whose environment knows its task from `reset` alone, if that."""
 
-    def make_env(self):
+    def make_env(self) -> Any:
         env = super().make_env()
         return gymnasium.wrappers.TransformReward(
             Robot(env.observation_space, env.action_space), float
         )
 
 
-def test_an_environment_that_takes_no_task_is_refused():
+def test_an_environment_that_takes_no_task_is_refused() -> None:
     with pytest.raises(TypeError, match=r"TransformReward.* has no set_task\(task\)"):
         make_learner(Deaf())
 
 
-def test_a_task_of_another_family_is_refused():
+def test_a_task_of_another_family_is_refused() -> None:
     with pytest.raises(TypeError, match="expects a PointTask, got BestArm"):
         make_learner().adapt(Bandit().sample(1, seed=0)[0])
 
 
-def test_loading_into_a_family_that_does_not_fit_is_refused(tmp_path):
+def test_loading_into_a_family_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = make_learner().save(tmp_path / "point")
     with pytest.raises(ValueError, match="do not fit PointNavigation-v0"):
         meta.MAML.load(path, family=POINT.replace(reveal_task=True))
@@ -375,7 +376,7 @@ def test_loading_into_a_family_that_does_not_fit_is_refused(tmp_path):
     assert meta.MAML.load(mine, family=Bandit()).num_timesteps == 0
 
 
-def test_a_checkpoint_is_loaded_only_into_what_it_was_trained_on(tmp_path):
+def test_a_checkpoint_is_loaded_only_into_what_it_was_trained_on(tmp_path: Path) -> None:
     path = make_learner().save(tmp_path / "point")
     with pytest.raises(
         ValueError, match=r"trained on PointNavigation-v0, but the family .* Bandit"
@@ -410,7 +411,7 @@ class OwnPolicy(ActorCriticPolicy):
     """A user's policy."""
 
 
-def test_own_classes_are_passed_at_load(tmp_path):
+def test_own_classes_are_passed_at_load(tmp_path: Path) -> None:
     learner = meta.MAML(OwnPPO, OwnPolicy, POINT)
     path = learner.save(tmp_path / "own")
     with pytest.raises(ValueError, match=r"OwnPPO, which is not .*: pass algorithm="):
@@ -423,12 +424,12 @@ def test_own_classes_are_passed_at_load(tmp_path):
     assert meta.MAML.load(trusted).policy is ActorCriticPolicy
 
 
-def own_schedule(progress):
+def own_schedule(progress: Any) -> Any:
     """A user's learning rate."""
     return 1e-3 * progress
 
 
-def test_own_arguments_are_passed_at_load(tmp_path):
+def test_own_arguments_are_passed_at_load(tmp_path: Path) -> None:
     own = {"learning_rate": own_schedule, "policy_kwargs": {"log_std_init": np.float32(-1)}}
     learner = meta.MAML(PPO, "MlpPolicy", POINT, base_kwargs=own)
     path = learner.save(tmp_path / "own")
@@ -438,7 +439,7 @@ def test_own_arguments_are_passed_at_load(tmp_path):
     assert_equal(loaded._state(), learner._state())
 
 
-def test_what_cannot_be_saved_fails_before_training():
+def test_what_cannot_be_saved_fails_before_training() -> None:
     own = {"policy_kwargs": {"optimizer_kwargs": {"eps": 1e-5, "betas": object()}}}
     with pytest.raises(ValueError, match=r"document\.base_kwargs\.policy_kwargs.* cannot be saved"):
         meta.MAML(PPO, "MlpPolicy", POINT, base_kwargs=own)

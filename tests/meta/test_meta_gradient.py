@@ -1,6 +1,7 @@
 """MAML's meta-gradient, through the real policy and the real surrogates, against finite differences."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -11,15 +12,15 @@ from metamotor.meta.experience import Experience
 from metamotor.meta.maml import MAML, TaskData
 
 
-def make_learner(**changes):
+def make_learner(**changes: Any) -> Any:
     kwargs = {"policy_kwargs": {"net_arch": [4], "log_std_init": -0.3}, "ent_coef": 0.01}
     settings = {"inner_lr": 0.3, "inner_steps": 2, **changes}
     family = envs.make("PointNavigation-v0")
     return MAML(PPO, "MlpPolicy", family, base_kwargs=kwargs, **settings)
 
 
-def random_experience(learner, params, generator):
-    def draw(*shape):
+def random_experience(learner: Any, params: Any, generator: Any) -> Any:
+    def draw(*shape: Any) -> Any:
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
     observations, actions = draw(3, 5, 2), draw(3, 5, 2)
@@ -32,7 +33,7 @@ def random_experience(learner, params, generator):
     )
 
 
-def problem(**changes):
+def problem(**changes: Any) -> Any:
     learner = make_learner(**changes)
     generator = torch.Generator().manual_seed(0)
     params = {
@@ -49,14 +50,14 @@ def problem(**changes):
     return learner, params, lrs, data
 
 
-def leaves_of(learner, params, lrs):
+def leaves_of(learner: Any, params: Any, lrs: Any) -> Any:
     named = {name: params[name] for name in learner.adapter.actor_names}
     for step, sizes in enumerate(lrs):
         named |= {f"{step}.{name}": size for name, size in sizes.items()}
     return named
 
 
-def value_at(learner, params, lrs, data, leaves):
+def value_at(learner: Any, params: Any, lrs: Any, data: Any, leaves: Any) -> Any:
     own = {name: leaves.get(name, value) for name, value in params.items()}
     sizes = [{n: leaves[f"{k}.{n}"] for n in s} for k, s in enumerate(lrs)]
     return learner.task_objective(own, sizes, data)
@@ -75,7 +76,7 @@ def value_at(learner, params, lrs, data, leaves):
     ],
     ids=str,
 )
-def test_against_central_differences_in_float64(changes):
+def test_against_central_differences_in_float64(changes: Any) -> None:
     learner, params, lrs, data = problem(**changes)
     leaves = {k: v.clone().requires_grad_() for k, v in leaves_of(learner, params, lrs).items()}
     value = value_at(learner, params, lrs, data, leaves)
@@ -100,7 +101,7 @@ def test_against_central_differences_in_float64(changes):
     assert (blunt - exact).norm() / exact.norm() > 1e-3
 
 
-def test_the_exploration_term_credits_the_actions_before_adaptation():
+def test_the_exploration_term_credits_the_actions_before_adaptation() -> None:
     learner, params, lrs, data = problem(exploration_coef=1.0)
     plain = make_learner()
     names = learner.adapter.actor_names
@@ -118,7 +119,7 @@ def test_the_exploration_term_credits_the_actions_before_adaptation():
         torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-6)
 
 
-def test_only_the_head_is_adapted():
+def test_only_the_head_is_adapted() -> None:
     learner = make_learner(adapted="head", inner_lr_per_parameter=True)
     assert set(learner.inner_lrs[0]) == {"action_net.weight", "action_net.bias", "log_std"}
     assert learner.inner_lrs[0]["action_net.weight"].shape == (2, 4)

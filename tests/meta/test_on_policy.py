@@ -18,11 +18,11 @@ from tests.meta.toys import Bandit
 class Squares(BaseFeaturesExtractor):
     """A features extractor with parameters of its own."""
 
-    def __init__(self, observation_space):
+    def __init__(self, observation_space: Any) -> None:
         super().__init__(observation_space, features_dim=5)
         self.layer = torch.nn.Linear(observation_space.shape[0], 5)
 
-    def forward(self, observations):
+    def forward(self, observations: Any) -> Any:
         return self.layer(observations).square()
 
 
@@ -36,12 +36,12 @@ POLICIES = {
 }
 
 
-def make_adapter(algorithm=PPO, family=None, seed=0, **kwargs):
+def make_adapter(algorithm: Any = PPO, family: Any = None, seed: Any = 0, **kwargs: Any) -> Any:
     family = family or envs.make("PointNavigation-v0")
     return OnPolicyAdapter(algorithm, "MlpPolicy", family, kwargs, seed=seed)
 
 
-def sample(adapter, size=32, seed=0):
+def sample(adapter: Any, size: Any = 32, seed: Any = 0) -> Any:
     rng = np.random.default_rng(seed)
     shape = adapter.family.observation_space.shape
     observations = torch.as_tensor(rng.normal(size=(size, *shape)).astype(np.float32))
@@ -53,7 +53,7 @@ def sample(adapter, size=32, seed=0):
 
 @pytest.mark.parametrize("policy_kwargs", POLICIES.values(), ids=POLICIES)
 @pytest.mark.parametrize("family", [envs.make("PointNavigation-v0"), Bandit()], ids=["box", "n"])
-def test_the_policy_is_sb3s(policy_kwargs, family):
+def test_the_policy_is_sb3s(policy_kwargs: Any, family: Any) -> None:
     adapter = make_adapter(family=family, policy_kwargs=policy_kwargs)
     params = adapter.initial_params()
     observations, actions = sample(adapter)
@@ -80,7 +80,7 @@ def test_the_policy_is_sb3s(policy_kwargs, family):
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
 @pytest.mark.parametrize("family", [envs.make("PointNavigation-v0"), Bandit()], ids=["box", "n"])
-def test_the_loss_has_sb3s_gradient(algorithm, family):
+def test_the_loss_has_sb3s_gradient(algorithm: Any, family: Any) -> None:
     """One `train` of SB3 on one minibatch leaves its gradient in the parameters."""
     kwargs = {"n_steps": 64, "ent_coef": 0.01, "gamma": 0.9, "max_grad_norm": 1e9}
     if algorithm is PPO:
@@ -110,7 +110,7 @@ def test_the_loss_has_sb3s_gradient(algorithm, family):
         torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_kl_is_zero_to_itself_and_detached_from_the_old():
+def test_kl_is_zero_to_itself_and_detached_from_the_old() -> None:
     adapter = make_adapter()
     params = {k: v.requires_grad_() for k, v in adapter.initial_params().items()}
     observations, _ = sample(adapter)
@@ -122,7 +122,7 @@ def test_kl_is_zero_to_itself_and_detached_from_the_old():
     assert adapter.kl(params, moved, observations).mean() > 0
 
 
-def test_the_fitted_critic_knows_the_returns_and_leaves_the_policy_alone():
+def test_the_fitted_critic_knows_the_returns_and_leaves_the_policy_alone() -> None:
     adapter = make_adapter()
     params = adapter.initial_params()
     observations, _ = sample(adapter, 500)
@@ -133,7 +133,7 @@ def test_the_fitted_critic_knows_the_returns_and_leaves_the_policy_alone():
     assert all(fitted[name] is params[name] for name in adapter.actor_names)
 
 
-def test_models_are_new_and_have_the_parameters():
+def test_models_are_new_and_have_the_parameters() -> None:
     adapter = make_adapter()
     params = {k: v + 0.5 for k, v in adapter.initial_params().items()}
     model = adapter.make_model(params, adapter.family.make_env())
@@ -143,12 +143,12 @@ def test_models_are_new_and_have_the_parameters():
 
 
 @pytest.mark.parametrize("algorithm", [SAC, DQN, int, "PPO2"])
-def test_what_is_not_on_policy_is_refused(algorithm):
+def test_what_is_not_on_policy_is_refused(algorithm: Any) -> None:
     with pytest.raises(ValueError, match="PPO"):
         make_adapter(algorithm)
 
 
-def test_gsde_and_odd_spaces_are_refused():
+def test_gsde_and_odd_spaces_are_refused() -> None:
     with pytest.raises(ValueError, match="gSDE"):
         make_adapter(use_sde=True)
     family: Any = envs.make("PointNavigation-v0")
@@ -171,7 +171,7 @@ def test_gsde_and_odd_spaces_are_refused():
     ],
     ids=str,
 )
-def test_actions_that_sb3s_models_cannot_take_are_refused(space, message):
+def test_actions_that_sb3s_models_cannot_take_are_refused(space: Any, message: str) -> None:
     family: Any = Bandit()
     family.action_space = space
     with pytest.raises(ValueError, match=message):
@@ -195,12 +195,12 @@ def test_actions_that_sb3s_models_cannot_take_are_refused(space, message):
     ],
     ids=str,
 )
-def test_options_that_cannot_work_are_refused(kwargs, message):
+def test_options_that_cannot_work_are_refused(kwargs: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_adapter(**kwargs)
 
 
-def test_a_policy_that_sb3_does_not_have_is_told_in_its_words():
+def test_a_policy_that_sb3_does_not_have_is_told_in_its_words() -> None:
     family = envs.make("PointNavigation-v0")
     with pytest.raises(ValueError, match=r"cannot make PPO.*Policy MlpPolic unknown"):
         OnPolicyAdapter(PPO, "MlpPolic", family)

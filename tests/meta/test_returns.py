@@ -4,17 +4,21 @@ import numpy as np
 import pytest
 
 from metamotor.meta.functional import returns as functional
+from metamotor.meta.functional.returns import Array
+
+Episodes = tuple[Array, Array, Array]
+"""Rewards, values and mask."""
 
 
 @pytest.fixture
-def episodes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def episodes() -> Episodes:
     rng = np.random.default_rng(0)
     lengths = np.array([7, 3, 1])
     mask = (np.arange(7)[None] < lengths[:, None]).astype(float)
     return rng.normal(size=(3, 7)) * mask, rng.normal(size=(3, 7)), mask
 
 
-def test_returns_are_the_discounted_sums_of_what_follows(episodes):
+def test_returns_are_the_discounted_sums_of_what_follows(episodes: Episodes) -> None:
     rewards, _, mask = episodes
     result = functional.discounted_returns(rewards, mask, 0.9)
     for e in range(3):
@@ -23,7 +27,7 @@ def test_returns_are_the_discounted_sums_of_what_follows(episodes):
             assert result[e, t] == pytest.approx(expected)
 
 
-def test_advantages_are_the_exponentially_weighted_errors(episodes):
+def test_advantages_are_the_exponentially_weighted_errors(episodes: Episodes) -> None:
     rewards, values, mask = episodes
     gamma, lam = 0.95, 0.8
     result = functional.generalized_advantages(rewards, values, mask, gamma, lam)
@@ -36,21 +40,21 @@ def test_advantages_are_the_exponentially_weighted_errors(episodes):
         assert not result[e, length:].any()
 
 
-def test_lambda_one_gives_the_return_minus_the_baseline(episodes):
+def test_lambda_one_gives_the_return_minus_the_baseline(episodes: Episodes) -> None:
     rewards, values, mask = episodes
     result = functional.generalized_advantages(rewards, values, mask, 0.9, 1.0)
     expected = (functional.discounted_returns(rewards, mask, 0.9) - values) * mask
     np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
-def test_lambda_zero_gives_the_one_step_error(episodes):
+def test_lambda_zero_gives_the_one_step_error(episodes: Episodes) -> None:
     rewards, values, mask = episodes
     result = functional.generalized_advantages(rewards, values, mask, 0.9, 0.0)
     following = np.concatenate([(values * mask)[:, 1:], np.zeros((3, 1))], axis=1)
     np.testing.assert_allclose(result, (rewards + 0.9 * following - values) * mask, atol=1e-12)
 
 
-def test_normalised_advantages_ignore_the_padding(episodes):
+def test_normalised_advantages_ignore_the_padding(episodes: Episodes) -> None:
     rewards, _, mask = episodes
     result = functional.normalize(rewards, mask)
     taken = result[mask > 0]
@@ -62,7 +66,7 @@ def test_normalised_advantages_ignore_the_padding(episodes):
     np.testing.assert_allclose(louder, result, atol=1e-6)
 
 
-def test_the_baseline_finds_returns_that_are_in_its_features():
+def test_the_baseline_finds_returns_that_are_in_its_features() -> None:
     rng = np.random.default_rng(1)
     observations = rng.normal(size=(20, 30, 3)).astype(np.float32)
     time = np.arange(30)[None, :] / 100
@@ -71,7 +75,7 @@ def test_the_baseline_finds_returns_that_are_in_its_features():
     np.testing.assert_allclose(values, returns, atol=1e-3)
 
 
-def test_the_baseline_does_not_see_the_padding():
+def test_the_baseline_does_not_see_the_padding() -> None:
     rng = np.random.default_rng(2)
     observations = rng.normal(size=(8, 10, 2)).astype(np.float32)
     returns = rng.normal(size=(8, 10))
@@ -82,14 +86,14 @@ def test_the_baseline_does_not_see_the_padding():
     np.testing.assert_allclose(changed * mask, values * mask, atol=1e-9)
 
 
-def test_an_outlier_enters_the_baseline_clipped():
+def test_an_outlier_enters_the_baseline_clipped() -> None:
     features = functional.baseline_features(np.full((1, 1, 1), 1e9, dtype=np.float32))
     np.testing.assert_array_equal(features, [[[10.0, 100.0, 0.0, 0.0, 0.0, 1.0]]])
 
 
 @pytest.mark.parametrize("size", [1.0, 10.0])
 @pytest.mark.parametrize("ridge", [0.0, 1e-17, 1e-5])
-def test_the_baseline_is_solved_whatever_the_features_are(ridge, size):
+def test_the_baseline_is_solved_whatever_the_features_are(ridge: float, size: float) -> None:
     """Two sensors that say the same and one that says nothing: without a ridge the system is singular."""
     rng = np.random.default_rng(3)
     observations = rng.uniform(-size, size, (40, 50, 3)).astype(np.float32)
@@ -103,7 +107,7 @@ def test_the_baseline_is_solved_whatever_the_features_are(ridge, size):
     np.testing.assert_allclose(values, returns, atol=1e-3 * size)
 
 
-def test_returns_without_a_baseline_are_refused():
+def test_returns_without_a_baseline_are_refused() -> None:
     observations, returns = np.ones((1, 2, 1), dtype=np.float32), np.array([[1e308, 1e308]])
     with np.errstate(over="ignore"), pytest.raises(ValueError, match="returns of up to 1e\\+308"):
         functional.linear_baseline(observations, returns, np.ones((1, 2)))

@@ -1,6 +1,7 @@
 """Episodes: what the policy is shown, and what is said of numbers that are not finite."""
 
 import dataclasses
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,33 +17,33 @@ JOB = RolloutJob("TASK", ConstantActor(np.zeros(1, dtype=np.float32)), 2, seed=0
 class Script(gymnasium.Env):
     """Observes a list of numbers, one after another, as a user's environment might: in float64."""
 
-    def __init__(self, observations, reward=0.0):
+    def __init__(self, observations: Any, reward: Any = 0.0) -> None:
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.action_space = spaces.Box(-1, 1, (1,), np.float32)
         self.observations, self.reward = observations, reward
 
-    def set_task(self, task):
+    def set_task(self, task: Any) -> None:
         assert task == "TASK"
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         self.rest = iter(self.observations)
         return np.array([1.0, next(self.rest)]), {}
 
-    def step(self, action):
+    def step(self, action: Any) -> Any:
         return np.array([1.0, next(self.rest)]), self.reward, False, False, {}
 
 
 class Together:
     """Two such episodes at once; the first ends at its first step, whatever it shows afterwards."""
 
-    def __init__(self, observations, reward=0.0):
+    def __init__(self, observations: Any, reward: Any = 0.0) -> None:
         self.observations, self.reward = observations, reward
 
-    def reset(self, task, seeds):
+    def reset(self, task: Any, seeds: Any) -> Any:
         self.rest = iter(self.observations)
         return np.full((2, 2), next(self.rest))
 
-    def step(self, actions):
+    def step(self, actions: Any) -> Any:
         first = float("nan") if hasattr(self, "ended") else 0.0
         self.ended = True
         observation = np.array([[first, 0.0], [1.0, next(self.rest)]])
@@ -52,14 +53,14 @@ class Together:
 class Chooser(Script):
     """Draws a task of its own at every reset, unless its options name one: whom `set_task` alone would not bind."""
 
-    def set_task(self, task):
+    def set_task(self, task: Any) -> None:
         self.task = task
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         self.task = (options or {}).get("task", "ANOTHER")
         return super().reset()
 
-    def step(self, action):
+    def step(self, action: Any) -> Any:
         observation, _, *rest = super().step(action)
         return observation, float(self.task == "TASK"), *rest
 
@@ -67,18 +68,18 @@ class Chooser(Script):
 class Setter(Chooser):
     """Takes its task from `set_task` alone."""
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         return Script.reset(self)
 
 
 @pytest.mark.parametrize("kind", [Chooser, Setter])
 @pytest.mark.parametrize("wrap", [lambda env: env, gymnasium.wrappers.OrderEnforcing])
-def test_every_episode_is_of_the_jobs_task(kind, wrap):
+def test_every_episode_is_of_the_jobs_task(kind: Any, wrap: Any) -> None:
     batch = run_job(JOB, wrap(kind([0.0, 0.0, 0.0])), None, horizon=2)
     np.testing.assert_array_equal(batch.rewards, np.ones((2, 2)))
 
 
-def test_an_environment_that_takes_no_task_is_refused():
+def test_an_environment_that_takes_no_task_is_refused() -> None:
     class Deaf(Script):
         set_task = property()
 
@@ -89,7 +90,7 @@ def test_an_environment_that_takes_no_task_is_refused():
     assert run_job(job, Deaf([0.0, 0.0]), None, horizon=1).num_steps == 2
 
 
-def run(kind, observations, **kwargs):
+def run(kind: Any, observations: Any, **kwargs: Any) -> Any:
     horizon = len(observations) - 1
     if kind is Together:
         return run_job(JOB, None, Together(observations, **kwargs), horizon=horizon)
@@ -99,13 +100,13 @@ def run(kind, observations, **kwargs):
 class Recorder(ConstantActor):
     """Remembers the types of what it was shown."""
 
-    def act(self, observations, noise):
+    def act(self, observations: Any, noise: Any) -> Any:
         assert observations.dtype == np.float32
         return super().act(observations, noise)
 
 
 @pytest.mark.parametrize("kind", [Script, Together])
-def test_the_policy_is_shown_float32(kind):
+def test_the_policy_is_shown_float32(kind: Any) -> None:
     job = RolloutJob("TASK", Recorder(np.zeros(1, dtype=np.float32)), 2, seed=0)
     numbers = [0.1, 0.2, 0.3]
     env, together = (Script(numbers), None) if kind is Script else (None, Together(numbers))
@@ -115,7 +116,7 @@ def test_the_policy_is_shown_float32(kind):
 
 
 @pytest.mark.parametrize("kind", [Script, Together])
-def test_large_numbers_are_finite(kind):
+def test_large_numbers_are_finite(kind: Any) -> None:
     batch = run(kind, [0.0, 1e20, -1e30, 0.0], reward=1e200)
     assert batch.observations[1, 2, 1] == np.float32(-1e30)
 
@@ -123,7 +124,7 @@ def test_large_numbers_are_finite(kind):
 @pytest.mark.parametrize("kind", [Script, Together])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("step", [0, 1, 3])
-def test_every_observation_is_looked_at_the_last_one_too(kind, bad, step):
+def test_every_observation_is_looked_at_the_last_one_too(kind: Any, bad: float, step: int) -> None:
     numbers = [0.0] * 4
     numbers[step] = bad
     with pytest.raises(ValueError, match=rf"the observation of TASK at step {step} is array"):
@@ -131,6 +132,6 @@ def test_every_observation_is_looked_at_the_last_one_too(kind, bad, step):
 
 
 @pytest.mark.parametrize("kind", [Script, Together])
-def test_a_reward_that_is_not_finite_is_told_with_its_step(kind):
+def test_a_reward_that_is_not_finite_is_told_with_its_step(kind: Any) -> None:
     with pytest.raises(ValueError, match=r"the reward of TASK at step 0 is .*nan.*, not finite"):
         run(kind, [0.0, 0.0], reward=np.nan)

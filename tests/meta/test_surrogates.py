@@ -5,6 +5,7 @@ surrogates get each trajectory with its probability as the weight, and so must g
 """
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ class TwoStepProblem:
         function = surrogates.dice if kind == "dice" else surrogates.likelihood_ratio
         return function(new, old, self.returns, weights)
 
-    def meta_gradient(self, objective) -> Tensor:
+    def meta_gradient(self, objective: Any) -> Tensor:
         """Return d J(θ + α ∇objective(θ)) / dθ."""
         theta = self.theta.clone().requires_grad_()
         adapted = inner_step(
@@ -69,7 +70,7 @@ class TwoStepProblem:
 
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("kind", ["log_prob", "likelihood_ratio", "dice"])
-def test_the_first_derivative_is_the_policy_gradient(steps, kind):
+def test_the_first_derivative_is_the_policy_gradient(steps: int, kind: Any) -> None:
     problem = TwoStepProblem(steps)
     theta = problem.theta.clone().requires_grad_()
     exact = torch.autograd.grad(problem.expected_return(theta), theta)[0]
@@ -79,14 +80,14 @@ def test_the_first_derivative_is_the_policy_gradient(steps, kind):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_dice_gives_the_exact_meta_gradient(steps):
+def test_dice_gives_the_exact_meta_gradient(steps: int) -> None:
     problem = TwoStepProblem(steps)
     exact = problem.meta_gradient(problem.expected_return)
     dice = problem.meta_gradient(lambda theta: problem.surrogate("dice", theta))
     torch.testing.assert_close(dice, exact, rtol=1e-12, atol=1e-12)
 
 
-def test_the_likelihood_ratio_is_exact_within_a_step_and_log_probability_is_not():
+def test_the_likelihood_ratio_is_exact_within_a_step_and_log_probability_is_not() -> None:
     problem = TwoStepProblem(steps=1)
     exact = problem.meta_gradient(problem.expected_return)
     ratio = problem.meta_gradient(lambda theta: problem.surrogate("likelihood_ratio", theta))
@@ -108,10 +109,10 @@ def test_the_likelihood_ratio_is_exact_within_a_step_and_log_probability_is_not(
     torch.testing.assert_close((exact - plain).flatten(), missing, rtol=1e-10, atol=1e-12)
 
 
-def test_over_two_steps_the_likelihood_ratio_misses_only_the_coupling_of_the_steps():
+def test_over_two_steps_the_likelihood_ratio_misses_only_the_coupling_of_the_steps() -> None:
     problem = TwoStepProblem(steps=2)
     theta = problem.theta
-    hessian = torch.autograd.functional.hessian
+    hessian: Any = torch.autograd.functional.hessian
     exact = hessian(problem.expected_return, theta).reshape(6, 6)
     ratio = hessian(lambda t: problem.surrogate("likelihood_ratio", t), theta).reshape(6, 6)
     plain = hessian(lambda t: problem.surrogate("log_prob", t), theta).reshape(6, 6)
@@ -123,7 +124,7 @@ def test_over_two_steps_the_likelihood_ratio_misses_only_the_coupling_of_the_ste
     assert (exact - plain).norm() > 1.5 * (exact - ratio).norm()
 
 
-def test_ratios_are_one_at_the_sampling_policy():
+def test_ratios_are_one_at_the_sampling_policy() -> None:
     problem = TwoStepProblem(steps=2)
     old = problem.log_probs(problem.theta)
     weights = torch.full_like(old, 1 / old.numel())
@@ -137,7 +138,9 @@ def test_ratios_are_one_at_the_sampling_policy():
     ("log_ratio", "advantage", "gradient"),
     [(0.5, 1.0, 0.0), (0.5, -1.0, -1.0), (-0.5, 1.0, 1.0), (-0.5, -1.0, 0.0), (0.1, 1.0, 1.0)],
 )
-def test_the_clipped_surrogate_earns_nothing_beyond_its_range(log_ratio, advantage, gradient):
+def test_the_clipped_surrogate_earns_nothing_beyond_its_range(
+    log_ratio: Any, advantage: Any, gradient: Any
+) -> None:
     log_probs = torch.tensor([[log_ratio]], requires_grad=True)
     one = torch.ones(1, 1)
     value = surrogates.clipped(log_probs, 0 * one, advantage * one, one, 0.2)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.meta.toys import Bandit, Faulty
 FAMILY = envs.make("HalfCheetahDirection-v0", horizon=20)
 
 
-def make_jobs(family, count=6, episodes=2):
+def make_jobs(family: Any, count: int = 6, episodes: int = 2) -> list[RolloutJob]:
     rng = np.random.default_rng(0)
     sizes = [family.observation_space.shape[0], 8, family.action_space.shape[0]]
     layers = tuple(
@@ -31,14 +32,14 @@ def make_jobs(family, count=6, episodes=2):
     return [RolloutJob(task, actor, episodes, derive_seed(2, i)) for i, task in enumerate(tasks)]
 
 
-def assert_same(left, right):
+def assert_same(left: Any, right: Any) -> None:
     for one, other in zip(left, right, strict=True):
         for field in one._fields:
             assert np.array_equal(getattr(one, field), getattr(other, field)), field
 
 
 @pytest.fixture(scope="module")
-def expected():
+def expected() -> Any:
     sampler = LocalSampler(FAMILY)
     batches = sampler.collect(make_jobs(FAMILY))
     sampler.close()
@@ -46,7 +47,7 @@ def expected():
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
-def test_the_same_bits_with_any_number_of_workers(expected, num_workers):
+def test_the_same_bits_with_any_number_of_workers(expected: Any, num_workers: int) -> None:
     sampler = make_sampler(FAMILY, num_workers)
     jobs = make_jobs(FAMILY)
     sampler.collect(jobs[::-1])  # what went before must not matter
@@ -55,7 +56,7 @@ def test_the_same_bits_with_any_number_of_workers(expected, num_workers):
     assert_same(batches, expected)
 
 
-def test_a_killed_worker_is_replaced_and_its_job_repeated(expected):
+def test_a_killed_worker_is_replaced_and_its_job_repeated(expected: Any) -> None:
     with ProcessSampler(FAMILY, 2) as sampler:
         jobs = make_jobs(FAMILY)
         sampler.collect(jobs[:2])
@@ -65,7 +66,9 @@ def test_a_killed_worker_is_replaced_and_its_job_repeated(expected):
         assert sampler._worker(0).process.pid != victim
 
 
-def test_an_interrupted_call_leaves_nothing_for_the_next(expected, monkeypatch):
+def test_an_interrupted_call_leaves_nothing_for_the_next(
+    expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ProcessSampler(FAMILY, 2) as sampler:
         jobs = make_jobs(FAMILY)
         with monkeypatch.context() as patch:
@@ -75,11 +78,11 @@ def test_an_interrupted_call_leaves_nothing_for_the_next(expected, monkeypatch):
         assert_same(sampler.collect(jobs), expected)
 
 
-def interrupt(_):
+def interrupt(_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_job_that_kills_its_workers_is_blamed():
+def test_a_job_that_kills_its_workers_is_blamed() -> None:
     with (
         ProcessSampler(Faulty("exit"), 1) as sampler,
         pytest.raises(WorkerError, match="3 worker processes died"),
@@ -87,18 +90,18 @@ def test_a_job_that_kills_its_workers_is_blamed():
         sampler.collect([job_for(Faulty("exit"))])
 
 
-def job_for(family):
+def job_for(family: Any) -> RolloutJob:
     actor = CategoricalActor(lambda_free_logits, 3)
     return RolloutJob(family.sample(1, seed=0)[0], actor, 2, seed=0)
 
 
-def lambda_free_logits(observations):
+def lambda_free_logits(observations: Any) -> Any:
     return np.zeros((*observations.shape[:-1], 3), dtype=np.float32)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("fault", ["observation", "reward"])
-def test_what_is_not_finite_is_an_error_that_says_where(num_workers, fault):
+def test_what_is_not_finite_is_an_error_that_says_where(num_workers: int, fault: str) -> None:
     sampler = make_sampler(Faulty(fault), num_workers)
     with pytest.raises(ValueError, match=rf"the {fault} of BestArm\(arm=\d\) at step \d is"):
         sampler.collect([job_for(Faulty(fault))])
@@ -108,7 +111,7 @@ def test_what_is_not_finite_is_an_error_that_says_where(num_workers, fault):
     sampler.close()
 
 
-def test_categorical_draws_follow_the_softmax():
+def test_categorical_draws_follow_the_softmax() -> None:
     logits = np.log(np.array([[0.5, 0.3, 0.2]], dtype=np.float32))
     actor = CategoricalActor(lambda o: np.repeat(logits, len(o), axis=0), 3)
     noise = actor.draw_noise(np.random.default_rng(0), (20_000,))
@@ -116,7 +119,7 @@ def test_categorical_draws_follow_the_softmax():
     np.testing.assert_allclose(counts, [0.5, 0.3, 0.2], atol=0.015)
 
 
-def test_episodes_that_end_early_are_masked():
+def test_episodes_that_end_early_are_masked() -> None:
     family = envs.make("PointNavigation-v0", horizon=30)
     task = envs.point_navigation.PointTask(goal_x=0.205, goal_y=0.0)
     zero = np.zeros((2, 2), dtype=np.float32)
@@ -131,7 +134,7 @@ def test_episodes_that_end_early_are_masked():
     assert not batch.rewards[:, 2:].any()
 
 
-def test_together_and_one_by_one_agree():
+def test_together_and_one_by_one_agree() -> None:
     family = envs.make("PointNavigation-v0")
     together = LocalSampler(family)
     alone = LocalSampler(family, env=family.make_env())
@@ -141,7 +144,7 @@ def test_together_and_one_by_one_agree():
     np.testing.assert_allclose(one.rewards, other.rewards, atol=1e-5)
 
 
-def test_a_family_that_cannot_be_sent_is_refused():
+def test_a_family_that_cannot_be_sent_is_refused() -> None:
     class Local(Bandit):
         pass
 
@@ -151,7 +154,7 @@ def test_a_family_that_cannot_be_sent_is_refused():
         ProcessSampler(Bandit(), 0)
 
 
-def test_seeds_of_different_purposes_differ():
+def test_seeds_of_different_purposes_differ() -> None:
     seeds = {derive_seed(i, j) for i in range(50) for j in range(50)}
     assert len(seeds) == 2500
     assert derive_seed(1, 2) == derive_seed(1, 2)
@@ -169,7 +172,7 @@ ProcessSampler(Bandit(), 2).collect([job_for(Bandit())] * 4)
 """
 
 
-def run_script(tmp_path, before):
+def run_script(tmp_path: Path, before: str) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "script.py"
     path.write_text(SCRIPT.format(before=before))
     root = str(Path(__file__).parents[2])
@@ -181,7 +184,7 @@ def run_script(tmp_path, before):
     )
 
 
-def test_a_script_without_a_guard_is_told_so_once(tmp_path):
+def test_a_script_without_a_guard_is_told_so_once(tmp_path: Path) -> None:
     done = run_script(tmp_path, "")
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 1
@@ -191,7 +194,7 @@ def test_a_script_without_a_guard_is_told_so_once(tmp_path):
     assert done.stdout.count("imported") <= 3, "each worker was started once at most"
 
 
-def test_a_worker_that_cannot_start_is_not_tried_again(tmp_path):
+def test_a_worker_that_cannot_start_is_not_tried_again(tmp_path: Path) -> None:
     done = run_script(tmp_path, "if __name__ != '__main__': raise SystemExit(5)")
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 1

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -18,26 +19,27 @@ class BestArm:
 class BanditEnv(gymnasium.Env):
     """One observation of noise, three arms, a reward of 1 for the hidden one."""
 
-    def __init__(self, horizon):
+    def __init__(self, horizon: int) -> None:
         self.observation_space = spaces.Box(-3, 3, (2,), np.float32)
         self.action_space = spaces.Discrete(3)
-        self.horizon, self.task, self.fault = horizon, BestArm(0), None
+        self.horizon, self.task = horizon, BestArm(0)
+        self.fault: str | None = None
 
-    def set_task(self, task):
+    def set_task(self, task: Any) -> None:
         self.task = task
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         super().reset(seed=seed)
         self.task = (options or {}).get("task", self.task)
         self.elapsed = 0
         return self._observe(), {}
 
-    def step(self, action):
+    def step(self, action: Any) -> Any:
         self.elapsed += 1
         reward = float(action == self.task.arm)
         return self._observe(), reward, False, self.elapsed >= self.horizon, {}
 
-    def _observe(self):
+    def _observe(self) -> Any:
         return self.np_random.uniform(-1, 1, 2).astype(np.float32)
 
 
@@ -47,22 +49,22 @@ class Bandit:
     name = "Bandit"
     dt = 1.0
 
-    def __init__(self, horizon=5):
+    def __init__(self, horizon: int = 5) -> None:
         self.horizon = horizon
         env = self.make_env()
         self.observation_space, self.action_space = env.observation_space, env.action_space
 
-    def sample(self, n, *, split="train", seed):
+    def sample(self, n: int, *, split: str = "train", seed: Any) -> Any:
         return [BestArm(int(arm)) for arm in np.random.default_rng(seed).integers(3, size=n)]
 
-    def make_env(self):
+    def make_env(self) -> Any:
         return BanditEnv(self.horizon)
 
 
 class FaultyEnv(BanditEnv):
     """Goes wrong at the third step."""
 
-    def step(self, action):
+    def step(self, action: Any) -> Any:
         observation, reward, *rest = super().step(action)
         if self.elapsed == 3:
             if self.fault == "exit":
@@ -79,11 +81,11 @@ class Faulty(Bandit):
 
     name = "Faulty"
 
-    def __init__(self, fault):
+    def __init__(self, fault: str) -> None:
         self.fault = fault
         super().__init__()
 
-    def make_env(self):
+    def make_env(self) -> Any:
         env = FaultyEnv(self.horizon)
         env.fault = self.fault
         return env

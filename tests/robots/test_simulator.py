@@ -1,8 +1,9 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from metamotor.robots import Camera, CartPole, HalfCheetah, Panda, Robot, Simulator
 from metamotor.robots.simulator import data_path
 from metamotor.robots.simulator.client import RealTime
+from metamotor.robots.simulator.engine import pybullet
 
 CUBE = "cube_small.urdf"
 
@@ -195,13 +197,26 @@ class TestModels:
         assert capfd.readouterr().out == ""
 
     def test_a_reset_touches_no_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        panda, cheetah, cart_pole = Panda(), HalfCheetah(), CartPole()
-        monkeypatch.setattr("pybullet.loadURDF", None)
-        monkeypatch.setattr(Path, "write_text", None)
-        panda.reset(Panda.HOME)
-        cheetah.reset((*HalfCheetah.REST, *HalfCheetah.NEUTRAL))
-        cart_pole.build(pole_length=1.2, pole_mass=0.2, cart_mass=1.1)
-        cart_pole.reset(0.0, 0.1)
+        touched: list[str] = []
+
+        def noting(original: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                touched.append(original.__name__)
+                return original(*args, **kwargs)
+
+            return call
+
+        monkeypatch.setattr(pybullet, "loadURDF", noting(pybullet.loadURDF))
+        monkeypatch.setattr(Path, "write_text", noting(Path.write_text))
+        with Panda() as panda, HalfCheetah() as cheetah, CartPole() as cart_pole:
+            assert "loadURDF" in touched, "loading a robot is noticed"
+            touched.clear()
+            panda.reset(Panda.HOME)
+            cheetah.reset((*HalfCheetah.REST, *HalfCheetah.NEUTRAL))
+            cart_pole.build(pole_length=1.2, pole_mass=0.2, cart_mass=1.1)
+            cart_pole.reset(0.0, 0.1)
+            assert touched == []
+            assert cart_pole.read()[1][0] == 0.1, "and yet they are reset"
 
 
 class TestRender:

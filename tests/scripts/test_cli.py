@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -97,6 +98,67 @@ def test_a_run_folder_holds_everything(arms: dict[str, Path]) -> None:
     assert any("eval/post_1" in line for line in lines)
 
 
+def test_training_says_what_it_took_and_what_is_next(metamotor: Program, tmp_path: Path) -> None:
+    heard = [word for word in TINY if word != "--quiet"]
+    done = metamotor("train", *heard, "--out", tmp_path / "more")
+    # 2 tasks × 3 episodes × 20 steps, before and after the update.
+    assert "of 400 steps · " in done.err, "no terminal: progress comes in lines"
+    assert "Trained for 480 environment steps (400 asked for;" in done.out
+    done = metamotor("train", *heard, "--total-timesteps", "480", "--out", tmp_path / "exact")
+    assert f"Trained for 480 environment steps: {tmp_path}" in done.out
+    done = metamotor("train", *TINY, "--arm", "robust", "--out", tmp_path / "robust")
+    assert done.err == ""
+    assert f"--robust {tmp_path / 'robust'} --oracle ORACLE" in done.out
+
+
+def test_the_next_command_can_be_typed(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = '{"goal_x": 0.1, "goal_y": 0.3}'
+    done = metamotor("adapt", arms["adapted"], "--task", task, "--out", "my model.zip")
+    for command in ("export", "run"):
+        line = next(line for line in done.out.splitlines() if line.startswith("Next, "))
+        words = shlex.split(line.partition(": metamotor ")[2])
+        assert words[0] == command
+        done = metamotor(*words)
+        assert done.code == 0, done.err
+    assert "goal_x=0.1, goal_y=0.3" in done.out
+
+
+def test_a_run_that_was_not_trained_to_adapt_is_told(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    for arm, count in (("robust", 1), ("adapted", 0)):
+        words = (arms[arm], "--episodes", "2", "--out")
+        adapted = metamotor("adapt", *words, tmp_path / f"{arm}.zip")
+        exported = metamotor("export", *words, tmp_path / f"{arm}.onnx")
+        as_it_is = metamotor("export", *words, tmp_path / f"{arm}-0.onnx", "--updates", "0")
+        assert (adapted.code, exported.code, as_it_is.code) == (0, 0, 0)
+        assert adapted.out.count("not trained to adapt") == count
+        assert exported.out.count("not trained to adapt") == count
+        assert "not trained to adapt" not in as_it_is.out
+
+
+def test_a_file_is_overwritten_only_if_asked(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    for command, name in (("adapt", "model.zip"), ("export", "policy.onnx")):
+        out = tmp_path / name
+        out.write_text("mine")
+        refused = metamotor(command, arms["adapted"], "--out", out)
+        assert refused.code == 2
+        assert f"{out} is there already" in refused.err
+        assert out.read_text() == "mine"
+        assert metamotor(command, arms["adapted"], "--out", out, "--overwrite").code == 0
+        assert out.read_bytes() != b"mine"
+    film = tmp_path / "film.gif"
+    film.write_text("mine")
+    refused = metamotor("run", tmp_path / "policy.onnx", "--gif", film)
+    assert refused.code == 2
+    assert f"{film} is there already" in refused.err
+
+
 def test_arms_differ_as_they_should(arms: dict[str, Path]) -> None:
     configs = {arm: read_json(path / "config.json") for arm, path in arms.items()}
     steps = {arm: config["config"].pop("inner_steps") for arm, config in configs.items()}
@@ -184,8 +246,19 @@ MISTAKES = {
     "unknown command": (("fly",), "unknown command 'fly'"),
     "unknown family": (("train", "Nowhere-v0"), "unknown task family 'Nowhere-v0'; there are"),
     "unknown learner": (("train", *TINY, "--learner", "SNAIL"), "unknown learner 'SNAIL'"),
-    "unknown algorithm": (("train", *TINY, "--algorithm", "XYZ"), "unknown algorithm 'XYZ'"),
-    "off-policy algorithm": (("train", *TINY, "--algorithm", "SAC"), "on-policy"),
+    "off-policy algorithm": (("train", *TINY, "--algorithm", "SAC"), "one of ('PPO', 'A2C')"),
+    "algorithm in small letters": (
+        ("train", *TINY, "--algorithm", "ppo"),
+        "invalid choice 'ppo' for argument '--algorithm'. Expected one of ('PPO', 'A2C')",
+    ),
+    "negative seed": (("train", *TINY, "--seed", "-1"), "seed must be"),
+    "no units": (("train", *TINY, "--net-arch", "0"), "net_arch"),
+    "folder that cannot be made": (
+        ("train", *TINY, "--out", "/proc/run"),
+        "cannot make the folder /proc/run",
+    ),
+    "folder in a file": (("train", *TINY, "--out", "/dev/null/run"), "expected a folder's name"),
+    "file for a folder": (("train", *TINY, "--out", "/dev/null"), "/dev/null is a file"),
     "unknown policy": (("train", *TINY, "--policy", "Nothing"), "Nothing"),
     "unknown argument": (
         ("train", *TINY, "--base-kwargs", '{"foo": 1}'),

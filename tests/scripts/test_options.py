@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from metamotor import envs
-from metamotor.scripts.options import BaseLearner, TaskChoice, merged, writable
+from metamotor.scripts.adapt import Adapt, Adaptation
+from metamotor.scripts.benchmarks.learning import Learning
+from metamotor.scripts.evaluate import Evaluate
+from metamotor.scripts.options import BaseLearner, TaskChoice, merged, parse
 from metamotor.scripts.presets import PRESETS
+from metamotor.scripts.run import Run, RunTask
 from metamotor.scripts.train import parse_train
 
 
@@ -43,11 +46,38 @@ def test_every_task_of_a_family_is_accepted(name: str, split: envs.Split) -> Non
         assert TaskChoice(task=task.to_json()).of(family) == task
 
 
-def test_a_file_is_tried_before_the_work(tmp_path: Path) -> None:
-    assert writable(tmp_path / "a.zip", ".zip") == tmp_path / "a.zip"
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(PermissionError, match=r"cannot write a\.zip to /proc"):
-        writable(Path("/proc/a.zip"), ".zip")
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (Adapt, ("x", "--task-seed", "-1")),
+        (Adapt, ("x", "--seed", "-1")),
+        (Run, ("x", "--seed", str(2**32))),
+        (Evaluate, ("--adapted", "x", "--robust", "x", "--oracle", "x", "--seed", "-1")),
+        (Learning, ("--seeds", "0", "-1")),
+    ],
+)
+def test_a_seed_that_no_generator_takes_is_refused(command: Any, words: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"seeds? must be .*, got (-1|4294967296)"):
+        parse(command, words, "test")
+
+
+def test_what_was_chosen_can_be_typed_again() -> None:
+    choices: list[Any] = [
+        TaskChoice(task_seed=7),
+        TaskChoice(split="train", task_seed=1),
+        TaskChoice(task='{"goal_x": 0.1, "goal_y": 0.3}'),
+        Adaptation(episodes=5, updates=2, seed=3),
+        Adaptation(),
+    ]
+    for choice in choices:
+        assert parse(type(choice), choice.words(), "test") == choice
+
+
+def test_a_file_names_its_task_unless_another_is_asked_for() -> None:
+    assert RunTask().choice is None
+    assert RunTask(task_seed=0).choice == TaskChoice(task_seed=0)
+    assert RunTask(split="train").choice == TaskChoice(split="train")
+    assert RunTask(task="{}").choice == TaskChoice(task="{}")
 
 
 def test_arguments_are_merged_entry_by_entry() -> None:

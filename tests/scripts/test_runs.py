@@ -15,26 +15,15 @@ from rich.console import Console
 
 from metamotor.scripts import cells
 from metamotor.scripts.cells import Cell, is_finished, train_cells
-from metamotor.scripts.demo import Demo, _cells
 from metamotor.scripts.runs import (
     checkpoint_in,
-    new_folder,
     read_json,
     read_progress,
     write_json,
 )
-from metamotor.scripts.train import parse_train
 from tests.scripts.conftest import TINY, Program
 
 QUIET = Console(quiet=True)
-
-
-def test_a_folder_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folders = {new_folder(None, "run") for _ in range(3)}
-    assert len(folders) == 3
-    with pytest.raises(FileExistsError, match="never overwritten"):
-        new_folder(folders.pop(), "run")
 
 
 def test_a_line_that_is_being_written_does_no_harm(tmp_path: Path) -> None:
@@ -47,13 +36,6 @@ def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
     values = {"best": -float("inf"), "all": [1.0, float("nan")], "name": "inf"}
     text = write_json(tmp_path / "values.json", values).read_text()
     assert json.loads(text) == {"best": None, "all": [1.0, None], "name": "inf"}
-
-
-def test_the_demo_has_a_budget_of_its_own(tmp_path: Path) -> None:
-    for options, steps in ((Demo(), 300_000), (Demo(quick=True), 1500)):
-        made = [parse_train(cell.argv) for cell in _cells(options, tmp_path)]
-        assert [cell.arm for cell in made] == ["adapted", "robust", "oracle"]
-        assert {cell.total_timesteps for cell in made} == {steps}
 
 
 def stopping(code: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -148,7 +130,10 @@ def test_a_study_of_learning_goes_on_where_it_was(metamotor: Program, tmp_path: 
     made = [*runs.glob("*/summary.json"), runs / "evaluation-3.json"]
     before = {path: path.stat().st_mtime_ns for path in made}
     assert len(before) == 4
-    done = metamotor(*words)
+    refused = metamotor(*words)
+    assert refused.code == 2
+    assert "PointNavigation-v0.md is there already" in refused.err
+    done = metamotor(*words, "--overwrite")
     assert done.code == 0, done.err
     assert before == {path: path.stat().st_mtime_ns for path in made}
     results = read_json(tmp_path / "out" / "PointNavigation-v0.json")
@@ -161,6 +146,9 @@ def test_a_study_of_learning_goes_on_where_it_was(metamotor: Program, tmp_path: 
 @pytest.mark.slow
 def test_speed_is_measured(metamotor: Program, tmp_path: Path) -> None:
     common = ("--rounds", "1", "--out", str(tmp_path))
+    refused = metamotor("bench", "sampling", "--out", "/proc/results")
+    assert refused.code == 2
+    assert "cannot make the folder /proc/results" in refused.err
     sampling = ("--families", "CartPole-v0", "--seconds", "0.05", "--workers", "1")
     assert metamotor("bench", "sampling", *sampling, *common).code == 0
     rates = read_json(tmp_path / "sampling.json")["steps_per_second"]["CartPole-v0"]
@@ -170,18 +158,5 @@ def test_speed_is_measured(metamotor: Program, tmp_path: Path) -> None:
     assert read_json(tmp_path / "latency.json")["families"]["CartPole-v0"]["max_error"] < 1e-6
     done = metamotor("bench", "meta-gradient", "--iterations", "1", "--out", str(tmp_path))
     assert done.code == 0
+    assert done.out.count("[s]") == 3, "units stand in brackets"
     assert "PointNavigation-v0" in (tmp_path / "meta-gradient.md").read_text()
-
-
-@pytest.mark.slow
-def test_the_demo_runs_to_its_end(metamotor: Program, tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    done = metamotor("demo", "--quick", "--out", folder)
-    assert done.code == 0, done.err
-    names = {path.name for path in folder.iterdir()}
-    assert {
-        *("adapted", "robust", "oracle", "evaluation.json", "report.md", "returns.png"),
-        *("before_and_after.gif", "before_and_after.png", "panda_reach.onnx"),
-    } <= names
-    assert "gap closed" in done.out
-    assert metamotor("run", folder / "panda_reach.onnx", "--episodes", "1").code == 0

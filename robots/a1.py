@@ -1,0 +1,202 @@
+"""The Unitree A1: a quadruped of 12.5 kg, and a payload on its back.
+
+`a1_model` says what it is made of, `trot` how it walks. Each joint has a motor that is given a target q* and a torque
+τ*, and turns with τ = Kp (q* − q) − Kd q̇ + τ*, clipped, as the robot's own motor controllers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import asin, atan2
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from metamotor.robots.a1_model import PAYLOAD, payload_inertia, urdf
+from metamotor.robots.robot import Robot
+from metamotor.robots.simulator import BaseState, Camera, Vector, data_path
+from metamotor.robots.trot import ABDUCTION, HEIGHT, LEGS, Trot, leg_joints
+
+
+class TrunkState(NamedTuple):
+    """How the trunk is held and moves."""
+
+    position: Vector
+    """Of its centre of mass, in the world's frame [m]."""
+    roll: float
+    """To the right [rad]; the turns are yaw, then pitch, then roll."""
+    pitch: float
+    """Nose down [rad]."""
+    yaw: float
+    """To the left, in (−π, π] [rad]."""
+    uprightness: float
+    """Cosine of the angle between the trunk's and the world's vertical."""
+    velocity: Vector
+    """Of its centre of mass, in the trunk's frame: forwards, left, up [m/s]."""
+    angular_velocity: Vector
+    """In the trunk's frame [rad/s]."""
+
+
+class A1(Robot):
+    """An A1 on level ground, facing +x."""
+
+    JOINTS: ClassVar[tuple[str, ...]] = tuple(
+        f"{leg}_{joint}_joint" for leg, _, _ in LEGS for joint in ("hip", "upper", "lower")
+    )
+    STANCE: ClassVar[tuple[float, ...]] = tuple(
+        angle for _, _, side in LEGS for angle in leg_joints(0.0, side * ABDUCTION, -HEIGHT, side)
+    )
+    """Joint positions when it stands [rad]."""
+    MASS: ClassVar[float] = 12.458
+    """Without payload [kg]."""
+    TOE_RADIUS: ClassVar[float] = 0.02
+    """[m]."""
+    STIFFNESS: ClassVar[float] = 80.0
+    """Kp [N·m/rad]; between the 55 of RMA (Kumar et al. 2021, arXiv:2107.04034) and the 100 of the motion imitation
+    code of Peng et al. 2020 (arXiv:2004.00784), both for the real robot."""
+    DAMPING: ClassVar[float] = 1.0
+    """Kd [N·m·s/rad]; 0.8 there, and 1 to 2."""
+    MAX_TORQUE: ClassVar[float] = 33.5
+    """Greatest joint torque, from Unitree's data sheet [N·m]."""
+    GAIT_PERIOD: ClassVar[float] = 0.4
+    """Of a cycle of the trot [s]."""
+    GAIT_SUBSTEPS: ClassVar[int] = 2
+    """Physics steps from one target of the trot to the next; the motors themselves work in every step."""
+    FRICTION: ClassVar[float] = 0.8
+    """Friction coefficient between the toes and the ground."""
+
+    TIME_STEP = 1 / 200
+    SUBSTEPS = 8
+    SOLVER_ITERATIONS = 20
+    CAMERA = Camera(target=(0.0, 0.0, 0.2), distance=1.3, yaw=40.0, pitch=-20.0)
+
+    def __init__(self, *, gui: bool = False) -> None:
+        super().__init__(gui=gui)
+        simulator = self.simulator
+        ground = simulator.load_urdf(data_path("plane_implicit.urdf"), fixed_base=True)
+        # The engine multiplies the coefficients of the two sides.
+        simulator.set_dynamics(ground, -1, lateralFriction=1.0)
+        self.body = simulator.load_urdf_text(urdf(), own_inertia=True)
+        self._base = simulator.body(self.body)
+        self.joints = simulator.joints(self.body, self.JOINTS)
+        self.joints.use_forces()
+        self._payload = simulator.link(self.body, PAYLOAD)
+        for link in (-1, *self.joints.links, self._payload):
+            simulator.set_dynamics(
+                self.body,
+                link,
+                lateralFriction=self.FRICTION,
+                linearDamping=0.0,
+                angularDamping=0.0,
+            )
+        self.trot = Trot(self.GAIT_PERIOD)
+        self.load(0.0)
+        self.reset(self.STANCE)
+
+    def load(self, mass: float) -> None:
+        """Fill the box on its back.
+
+        Args:
+            mass: of the payload [kg].
+
+        Raises:
+            ValueError: if it is negative.
+        """
+        if not 0 <= mass < float("inf"):
+            raise ValueError(f"a payload must weigh 0 kg or more, got {mass!r}")
+        self.simulator.set_dynamics(
+            self.body, self._payload, mass=mass, localInertiaDiagonal=payload_inertia(mass)
+        )
+
+    def reset(self, joint_positions: Sequence[float], lift: float = 0.0) -> None:
+        """Put it at rest, the trunk level and above the origin, its motors holding the pose.
+
+        Args:
+            joint_positions: [rad].
+            lift: how high the toes are above the ground in the pose `STANCE` [m].
+        """
+        self.simulator.forget_contacts()
+        height = HEIGHT + self.TOE_RADIUS + lift
+        self._base.place(BaseState((0.0, 0.0, height), (0.0, 0.0, 0.0, 1.0), _STILL, _STILL))
+        self.joints.reset(joint_positions)
+        self.trot.reset()
+        self._hold(joint_positions)
+
+    def _hold(self, joint_positions: Sequence[float]) -> None:
+        self._targets = list(joint_positions)
+        self._torques = [0.0] * len(self.JOINTS)
+
+    def trunk(self) -> TrunkState:
+        """Return how the trunk is held and moves."""
+        position, (x, y, z, w), velocity, turning = self._base.base()
+        # The columns of the rotation matrix are the trunk's axes in the world's frame.
+        xx, xy, xz = 1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)
+        yx, yy, yz = 2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)
+        zx, zy, zz = 2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)
+        vx, vy, vz = velocity
+        wx, wy, wz = turning
+        return TrunkState(
+            position=position,
+            roll=atan2(yz, zz),
+            pitch=-asin(min(max(xz, -1.0), 1.0)),
+            yaw=atan2(xy, xx),
+            uprightness=zz,
+            velocity=(
+                xx * vx + xy * vy + xz * vz,
+                yx * vx + yy * vy + yz * vz,
+                zx * vx + zy * vy + zz * vz,
+            ),
+            angular_velocity=(
+                xx * wx + xy * wy + xz * wz,
+                yx * wx + yy * wy + yz * wz,
+                zx * wx + zy * wy + zz * wz,
+            ),
+        )
+
+    def walk(
+        self, *, forwards: float, sideways: float, turn: float, clearance: float, support: float
+    ) -> None:
+        """Trot for one control period; see `Trot.advance` for the arguments."""
+        along, left, _ = self.trunk().velocity
+        for _ in range(self.SUBSTEPS // self.GAIT_SUBSTEPS):
+            self._targets, self._torques = self.trot.advance(
+                self.TIME_STEP * self.GAIT_SUBSTEPS,
+                forwards=forwards,
+                sideways=sideways,
+                turn=turn,
+                clearance=clearance,
+                support=support,
+                velocity=(along, left),
+            )
+            self._step(self.GAIT_SUBSTEPS)
+
+    def advance(self) -> None:
+        """Let one control period pass, the motors' targets as they are."""
+        self._step(self.SUBSTEPS)
+
+    def _step(self, count: int) -> None:
+        joints, simulator = self.joints, self.simulator
+        stiffness, damping, limit = self.STIFFNESS, self.DAMPING, self.MAX_TORQUE
+        for _ in range(count):
+            commands = []
+            for target, torque, (position, velocity, _, _) in zip(
+                self._targets, self._torques, joints.read(), strict=True
+            ):
+                torque += stiffness * (target - position) - damping * velocity
+                commands.append(limit if torque > limit else -limit if torque < -limit else torque)
+            joints.command(commands)
+            simulator.step()
+
+    def camera(self) -> Camera:
+        """Return a camera that follows the trunk."""
+        x, y, _ = self._base.base().position
+        return replace(self.CAMERA, target=(x, y, self.CAMERA.target[2]))
+
+    def excite(self, generator: np.random.Generator) -> None:
+        """Send the joints to random targets about standing."""
+        offsets = generator.uniform(-0.1, 0.1, size=len(self.STANCE))
+        self._hold((offsets + self.STANCE).tolist())
+
+
+_STILL = (0.0, 0.0, 0.0)

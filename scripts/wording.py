@@ -1,0 +1,67 @@
+"""How things are said on the screen: plurals, next steps, and what the words of a table mean."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+
+REWARDS = {
+    "PointNavigation-v0": "−distance to the goal [m]",
+    "PandaReach-v0": "−(distance of the hand to the goal / 25 cm)²",
+    "HalfCheetahDirection-v0": "velocity in the wanted direction [m/s]",
+    "CartPole-v0": "1 while the pole is upright",
+    "CartPoleSwingUp-v0": "0 (hanging) to 1 (upright), less for a cart off the middle and for effort",
+    "A1Locomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
+}
+"""The reward of one step, by family."""
+
+METHODS = {
+    "idle": "the zero action",
+    "robust": "one policy trained on all tasks, not updated",
+    "fine-tuned": "robust, updated on the task",
+    "scratch": "an untrained policy, updated on the task",
+    "adapted": "meta-trained, updated on the task",
+    "oracle": "a policy that is told its task",
+}
+"""What the rows of a table are."""
+
+GAP_CLOSED = (
+    "(adapted − best other) / (oracle − best other); other: idle, robust, fine-tuned, scratch"
+)
+
+
+def new_console() -> Console:
+    """Return a console that prints brackets as they are: units and intervals stand in them."""
+    return Console(markup=False)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it belongs.
+
+    >>> counted(1, "episode"), counted(2000, "episode")
+    ('1 episode', '2,000 episodes')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def legend(family: str) -> str:
+    """Return what the words of a table mean, a line each for returns, rows and the gap."""
+    reward = f"; a step's reward here: {REWARDS[family]}" if family in REWARDS else ""
+    rows = "; ".join(f"{name}: {what}" for name, what in METHODS.items())
+    return (
+        f"Return: sum of an episode's rewards, more is better{reward}.\n"
+        f"{rows}.\n"
+        f"Gap closed: {GAP_CLOSED}. 0: worth nothing, 1: as good as the oracle.\n"
+        "All of it: docs/evaluation.md"
+    )
+
+
+def next_step(why: str, *words: str | Path) -> str:
+    """Return a line with the command to type next.
+
+    >>> next_step("run it", "run", Path("my policy.onnx"))
+    "Next, run it: metamotor run 'my policy.onnx'"
+    """
+    return f"Next, {why}: {shlex.join(['metamotor', *map(str, words)])}"

@@ -1,0 +1,46 @@
+"""Progress where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from metamotor.scripts.progress import Every, Lines, returns_told
+
+LINE: dict[str, Any] = {"rollout/pre": -40.04, "rollout/post_1": -3.0, "time/fps": 5196.4}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_something_is_due_at_once_and_then_at_intervals(clock: list[float]) -> None:
+    due = Every(20.0)
+    times = (1000.0, 1019.9, 1020.0, 1039.9, 1041.0)
+    found = []
+    for clock[0] in times:
+        found.append(due())
+    assert found == [True, False, True, False, True]
+
+
+def test_a_line_has_all_its_digits(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    lines = Lines(1_234_567, seconds=20.0)
+    lines.write({"eval/pre": -1.0}, {}, 0)
+    assert capsys.readouterr().err == "", "a validation is no progress"
+    lines.write(LINE, {}, 100_000)
+    lines.write(LINE, {}, 200_000)
+    told = capsys.readouterr().err
+    assert told.startswith("100,000 of 1,234,567 steps · 5,196 steps/s · return -40.0 → -3.0")
+    assert told.count("\n") == 1
+    clock[0] += 21.0
+    lines.write(LINE, {}, 300_000)
+    assert capsys.readouterr().err.startswith("300,000 of 1,234,567 steps")
+
+
+def test_a_policy_that_does_not_adapt_has_one_return() -> None:
+    assert returns_told({"rollout/pre": 1.0}).endswith("return 1.0")

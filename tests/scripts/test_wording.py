@@ -1,0 +1,36 @@
+"""What is said on the screen agrees with the families, with the README, and with what is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metamotor import envs
+from metamotor.scripts import report
+from metamotor.scripts.wording import METHODS, REWARDS, counted, legend
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_plurals() -> None:
+    assert [counted(count, "task") for count in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
+
+
+def test_every_word_of_a_table_is_explained() -> None:
+    assert list(METHODS) == list(report.METHODS.values())
+    for name in METHODS:
+        assert f"{name}: " in legend("PandaReach-v0")
+        assert f"**{name}**" in README
+    assert "25 cm" in legend("PandaReach-v0")
+    assert "reward here" not in legend("MyOwn-v0")
+
+
+@pytest.mark.parametrize("name", envs.FAMILIES)
+def test_every_family_says_what_is_rewarded_and_how_long(name: str) -> None:
+    family = envs.make(name)
+    assert name in REWARDS, "scripts/wording.py lacks the family"
+    rows = [line for line in README.splitlines() if line.startswith(f"| `{name}` |")]
+    assert len(rows) == 1, "README's table of families lacks the family"
+    seconds = f"{family.horizon * family.dt:.1f}".removesuffix(".0")
+    assert rows[0].endswith(f"| {REWARDS[name]} | {family.horizon} steps, {seconds} s |")
