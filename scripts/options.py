@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from metamotor import envs
 from metamotor.envs import Choice, Split, TaskFamily
 
 Options = TypeVar("Options")
+AlgorithmName = Literal["PPO", "A2C", "TRPO", "RecurrentPPO", "SAC", "TD3", "DDPG", "DQN", "TQC"]
+LearnerName = Literal["MAML", "Reptile", "ES", "MPO"]
 FamilyId = Annotated[str, arg(metavar="FAMILY")]
 OptionalFamilyId = Annotated[str | None, arg(metavar="FAMILY")]
 FamilyIds = Annotated[tuple[str, ...], arg(metavar="FAMILY [FAMILY ...]")]
@@ -114,43 +117,47 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 class BaseLearner:
     """The base learner: a Stable-Baselines3 algorithm and its own arguments."""
 
-    algorithm: Literal["PPO", "A2C"] = "PPO"
-    """Stable-Baselines3's algorithm; the meta-learner takes on-policy ones."""
+    algorithm: AlgorithmName = "PPO"
+    """The algorithm, of Stable-Baselines3 or sb3-contrib; not every meta-learner takes each."""
     policy: str = "MlpPolicy"
     """Its policy."""
     gamma: float = 0.99
     """Discount."""
     gae_lambda: float = 1.0
-    """λ of the generalised advantages."""
+    """λ of the generalised advantages (on-policy algorithms)."""
     normalize_advantage: bool = True
-    """Scale the advantages of adaptation to unit variance: then how far a task is does not show in its gradient."""
+    """Scale the advantages of adaptation to unit variance: then how far a task is does not show in its gradient
+    (on-policy algorithms)."""
     ent_coef: float = 0.0
-    """Weight of the entropy in the loss."""
+    """Weight of the entropy in the loss (on-policy algorithms)."""
     net_arch: tuple[int, ...] = (64, 64)
     """Units of the hidden layers."""
     activation: Literal["Tanh", "ReLU"] = "Tanh"
     """Activation of the hidden layers."""
     log_std_init: float = 0.0
-    """Logarithm of the initial standard deviation of continuous actions."""
+    """Logarithm of the initial standard deviation of continuous actions (on-policy algorithms)."""
     base_kwargs: str | None = None
     """Further arguments of the algorithm, as a JSON object; they go before all others, also within policy_kwargs."""
 
     def kwargs(self) -> dict[str, Any]:
-        """Return the arguments for the algorithm's class."""
+        """Return the arguments for the algorithm's class, those alone that it has."""
         import torch
+        from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-        policy_kwargs = {
+        from metamotor.meta.records import ALGORITHMS
+
+        algorithm: Any = ALGORITHMS[self.algorithm]
+        on_policy = issubclass(algorithm, OnPolicyAlgorithm)
+        policy_kwargs: dict[str, Any] = {
             "net_arch": list(self.net_arch),
             "activation_fn": getattr(torch.nn, self.activation),
-            "log_std_init": self.log_std_init,
         }
-        own = {
-            "gamma": self.gamma,
-            "gae_lambda": self.gae_lambda,
-            "normalize_advantage": self.normalize_advantage,
-            "ent_coef": self.ent_coef,
-            "policy_kwargs": policy_kwargs,
-        }
+        own: dict[str, Any] = {"gamma": self.gamma, "policy_kwargs": policy_kwargs}
+        if on_policy:
+            policy_kwargs["log_std_init"] = self.log_std_init
+            known = inspect.signature(algorithm).parameters
+            names = ("gae_lambda", "normalize_advantage", "ent_coef")
+            own |= {name: getattr(self, name) for name in names if name in known}
         return merged(own, json_object(self.base_kwargs, "--base-kwargs"))
 
 

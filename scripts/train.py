@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import shlex
 import signal
 import sys
@@ -23,6 +24,7 @@ from metamotor.meta.learner import MetaLearner
 from metamotor.scripts.options import (
     BaseLearner,
     FamilyId,
+    LearnerName,
     ValidationOptions,
     make_family,
     parse,
@@ -48,8 +50,8 @@ class Train(Generic[Config]):
 
     family: Positional[FamilyId]
     """Id of the task family, such as PandaReach-v0; an unknown one is answered with those that there are."""
-    learner: str = "MAML"
-    """The meta-learner."""
+    learner: LearnerName = "MAML"
+    """The meta-learner; its own options are among those below."""
     arm: Arm = "adapted"
     """"adapted": meta-learn. "robust": one policy for all tasks. "oracle": the same, told its task."""
     seed: int = 0
@@ -97,20 +99,29 @@ def _next(options: Train[Any], folder: Path) -> str:
 
 
 def parse_train(argv: Sequence[str]) -> Train[Any]:
-    """Return the options, with the presets of the family that is named among them as defaults."""
-    return _parse_from(argv, _named_family(argv))
+    """Return the options, with the presets of the family and the learner that are named among them as defaults."""
+    learner = _named_learner(argv)
+    return _parse_from(argv, _named_family(argv, learner), learner)
 
 
-def _named_family(argv: Sequence[str]) -> str:
+def _named_learner(argv: Sequence[str]) -> str:
+    """Return the learner that is named; without one, or with one that there is not, MAML."""
+    words = [part for word in argv for part in word.split("=", 1)]
+    named = [name for option, name in itertools.pairwise(words) if option == "--learner"]
+    return named[-1] if named and named[-1] in meta.LEARNERS else "MAML"
+
+
+def _named_family(argv: Sequence[str], learner: str) -> str:
     """Return the family that is named as such, and not as the value of an option; "" if there is none."""
     with contextlib.suppress(ValueError):  # a mistake is told when the words are parsed for good
-        return _parse_from([word for word in argv if word not in ("-h", "--help")], "").family
+        words = [word for word in argv if word not in ("-h", "--help")]
+        return _parse_from(words, "", learner).family
     return next((word for word in argv[:1] if word in envs.FAMILIES), "")
 
 
-def _parse_from(argv: Sequence[str], family: str) -> Train[Any]:
-    """Return the options, starting from the preset of a family."""
-    start = preset(family)
+def _parse_from(argv: Sequence[str], family: str, learner: str) -> Train[Any]:
+    """Return the options, starting from the preset of a family and a learner."""
+    start = preset(family, learner)
     default: Train[Any] = Train(
         family=tyro.MISSING,
         total_timesteps=start.total_timesteps,
@@ -118,7 +129,7 @@ def _parse_from(argv: Sequence[str], family: str) -> Train[Any]:
         validation=start.validation,
         config=start.config,
     )
-    return parse(Train[meta.MAMLConfig], argv, "train", default)
+    return parse(Train[type(start.config)], argv, "train", default)  # type: ignore[misc]
 
 
 def build(options: Train[Any]) -> MetaLearner:
@@ -127,22 +138,24 @@ def build(options: Train[Any]) -> MetaLearner:
     Raises:
         ValueError: if something in them is unknown or does not fit.
     """
-    learners = meta.LEARNERS
-    if options.learner not in learners:
-        raise ValueError(f"unknown learner {options.learner!r}; there are {', '.join(learners)}")
     if options.total_timesteps < 1:
         raise ValueError(f"total_timesteps must be at least 1, got {options.total_timesteps}")
     if options.num_workers < 0:
         raise ValueError(f"num_workers must not be negative, got {options.num_workers}")
     config = options.config
     if options.arm != "adapted":
+        if options.learner != "MAML":
+            raise ValueError(
+                f"--arm {options.arm} trains without adaptation, by MAML's outer step alone: "
+                f"leave --learner {options.learner} out"
+            )
         config = dataclasses.replace(config, inner_steps=0)
-    elif not config.inner_steps:
+    elif options.learner == "MAML" and not config.inner_steps:
         raise ValueError("inner_steps must be at least 1 to adapt; --arm robust trains without")
     family = make_family(
         options.family, horizon=options.horizon, reveal_task=options.arm == "oracle"
     )
-    learner: MetaLearner = learners[options.learner](
+    learner: MetaLearner = meta.LEARNERS[options.learner](
         options.base.algorithm,
         options.base.policy,
         family,
