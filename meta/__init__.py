@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from metamotor.meta.es import ES, ESConfig
     from metamotor.meta.learner import MetaLearner
     from metamotor.meta.maml import MAML, MAMLConfig
+    from metamotor.meta.mpo import MPO, MPOConfig
     from metamotor.meta.reptile import Reptile, ReptileConfig
 
 _MODULES = {
@@ -20,10 +21,12 @@ _MODULES = {
     "MetaLearner": "learner",
     "MAML": "maml",
     "MAMLConfig": "maml",
+    "MPO": "mpo",
+    "MPOConfig": "mpo",
     "Reptile": "reptile",
     "ReptileConfig": "reptile",
 }
-_LEARNERS = ("ES", "MAML", "Reptile")
+_LEARNERS = ("ES", "MAML", "MPO", "Reptile")
 
 
 def __getattr__(name: str) -> Any:
@@ -36,9 +39,11 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "ES",
-    "ESConfig",
     "MAML",
+    "MPO",
+    "ESConfig",
     "MAMLConfig",
+    "MPOConfig",
     "MetaLearner",
     "Reptile",
     "ReptileConfig",
