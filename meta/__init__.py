@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from metamotor.meta.es import ES, ESConfig
     from metamotor.meta.learner import MetaLearner
     from metamotor.meta.maml import MAML, MAMLConfig
+    from metamotor.meta.mpo import MPO, MPOConfig
     from metamotor.meta.reptile import Reptile, ReptileConfig
 
 _MODULES = {
     "ES": "es",
     "ESConfig": "es",
-    "MetaLearner": "learner",
     "MAML": "maml",
     "MAMLConfig": "maml",
+    "MPO": "mpo",
+    "MPOConfig": "mpo",
+    "MetaLearner": "learner",
     "Reptile": "reptile",
     "ReptileConfig": "reptile",
 }
-_LEARNERS = ("ES", "MAML", "Reptile")
+_LEARNERS = ("MAML", "Reptile", "ES", "MPO")
 
 
 def __getattr__(name: str) -> Any:
@@ -37,8 +40,10 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "ES",
     "MAML",
+    "MPO",
     "ESConfig",
     "MAMLConfig",
+    "MPOConfig",
     "MetaLearner",
     "Reptile",
     "ReptileConfig",

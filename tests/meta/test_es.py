@@ -75,7 +75,13 @@ def lines_of(learner, steps):
 def test_it_learns_to_adapt_to_hidden_goals():
     family = envs.make("PointNavigation-v0", horizon=30)
     learner = make_learner(
-        family, inner_lr=0.3, population=40, meta_batch_size=20, episodes_per_task=10
+        family,
+        inner_lr=0.5,
+        sigma=0.1,
+        outer_lr=0.05,
+        population=40,
+        meta_batch_size=20,
+        episodes_per_task=10,
     )
     lines = lines_of(learner, 900_000)
     before = np.mean([line["rollout/pre"] for line in lines[-10:]])
@@ -87,9 +93,15 @@ def test_it_learns_to_adapt_to_hidden_goals():
 @pytest.mark.slow
 def test_it_learns_to_climb_to_the_arm_that_pays():
     learner = make_learner(
-        Bandit(), **CLIMB | {"episodes_per_task": 12}, population=40, meta_batch_size=20
+        Bandit(),
+        **CLIMB | {"episodes_per_task": 12},
+        climb_sigma=0.5,
+        sigma=0.1,
+        outer_lr=0.05,
+        population=40,
+        meta_batch_size=20,
     )
-    lines = lines_of(learner, 120_000)
+    lines = lines_of(learner, 160_000)
     assert np.mean([line["rollout/pre"] for line in lines[-10:]]) < 2.5  # of 5; 3 arms
     assert np.mean([line["rollout/post_1"] for line in lines[-10:]]) > 4
 
