@@ -535,7 +535,7 @@ class MPO(MetaLearner):
                 fixed = [source[index, :length] for source in (old, weights, targets)]
                 losses = self._losses(rows, *fixed)
                 self.optimizer.zero_grad()
-                losses["loss"].backward()  # type: ignore[no-untyped-call]
+                losses["loss"].backward()
                 norm = torch.nn.utils.clip_grad_norm_(
                     self.network.parameters(), config.max_grad_norm
                 )

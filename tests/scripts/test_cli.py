@@ -64,8 +64,9 @@ def test_each_command_has_help(metamotor: Program, command: str, option: str) ->
 
 
 def test_the_help_of_train_shows_the_preset_of_the_family(metamotor: Program) -> None:
-    for name, preset in PRESETS.items():
-        assert f"(default: {preset.total_timesteps})" in metamotor("train", name, "--help").out
+    for (family, learner), preset in PRESETS.items():
+        told = metamotor("train", family, "--learner", learner, "--help").out
+        assert f"(default: {preset.total_timesteps})" in told
 
 
 def test_a_run_folder_holds_everything(arms: dict[str, Path]) -> None:
@@ -245,7 +246,7 @@ MISTAKES = {
     "no command": ((), None),
     "unknown command": (("fly",), "unknown command 'fly'"),
     "unknown family": (("train", "Nowhere-v0"), "unknown task family 'Nowhere-v0'; there are"),
-    "unknown learner": (("train", *TINY, "--learner", "SNAIL"), "unknown learner 'SNAIL'"),
+    "unknown learner": (("train", *TINY, "--learner", "SNAIL"), "invalid choice 'SNAIL' for argument '--learner'"),
     "off-policy algorithm": (("train", *TINY, "--algorithm", "SAC"), "one of ('PPO', 'A2C')"),
     "algorithm in small letters": (
         ("train", *TINY, "--algorithm", "ppo"),

@@ -102,7 +102,7 @@ def test_arguments_are_merged_entry_by_entry() -> None:
     ],
 )
 def test_the_preset_is_that_of_the_family(words: tuple[str, ...]) -> None:
-    options, preset = parse_train(words), PRESETS["PointNavigation-v0"]
+    options, preset = parse_train(words), PRESETS["PointNavigation-v0", "MAML"]
     assert options.family == "PointNavigation-v0"
     assert options.total_timesteps == preset.total_timesteps
     assert options.config == preset.config

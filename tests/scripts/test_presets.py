@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
 
-from metamotor import envs
+from metamotor import envs, meta
+from metamotor.meta.base_learner import BaseLearner
 from metamotor.meta.maml import MAML
-from metamotor.scripts.presets import PRESETS
+from metamotor.meta.records import ALGORITHMS
+from metamotor.scripts.options import AlgorithmName, LearnerName
+from metamotor.scripts.options import BaseLearner as Base
+from metamotor.scripts.presets import PRESETS, preset
 from metamotor.scripts.validation import distinct_tasks
+from tests.meta.toys import Bandit
 
 each_family = pytest.mark.parametrize("name", envs.FAMILIES)
 
 
 @each_family
 def test_a_learner_can_be_made(name: str) -> None:
-    preset = PRESETS[name]
+    preset = PRESETS[name, "MAML"]
     family = envs.make(name)
     learner = MAML("PPO", "MlpPolicy", family, preset.config, base_kwargs=preset.base.kwargs())
     episodes = preset.config.meta_batch_size * preset.config.episodes_per_task
@@ -26,7 +33,7 @@ def test_a_learner_can_be_made(name: str) -> None:
 @each_family
 def test_validation_takes_at_most_a_fifth_of_the_samples(name: str) -> None:
     # Of the time it is less: the outer step is no part of validation.
-    preset = PRESETS[name]
+    preset = PRESETS[name, "MAML"]
     config, options = preset.config, preset.validation
     tasks = len(distinct_tasks(envs.make(name), options.validation_tasks, seed=0))
     stage = config.meta_batch_size * config.episodes_per_task * options.validation_interval
@@ -37,7 +44,30 @@ def test_validation_takes_at_most_a_fifth_of_the_samples(name: str) -> None:
 
 
 def test_no_preset_is_left_behind() -> None:
-    assert set(PRESETS) == set(envs.FAMILIES)
+    assert {family for family, _ in PRESETS} == set(envs.FAMILIES)
+    assert {learner for _, learner in PRESETS} <= set(meta.LEARNERS)
+
+
+@pytest.mark.parametrize("learner", ["MAML", "Reptile", "ES", "MPO"])
+def test_every_learner_has_settings_of_its_own_kind(learner: str) -> None:
+    for family in [*envs.FAMILIES, "Mine-v0"]:
+        assert type(preset(family, learner).config) is meta.LEARNERS[learner].Config
+    assert learner in get_args(LearnerName)
+
+
+def test_the_command_line_names_the_learners_and_algorithms_that_there_are() -> None:
+    assert set(get_args(LearnerName)) == set(meta.LEARNERS)
+    assert set(get_args(AlgorithmName)) <= set(ALGORITHMS)
+
+
+@pytest.mark.parametrize("algorithm", get_args(AlgorithmName))
+def test_an_algorithm_gets_the_options_that_it_has(algorithm: Any) -> None:
+    family = envs.make("CartPole-v0") if algorithm != "DQN" else Bandit()
+    policy = "MlpLstmPolicy" if algorithm == "RecurrentPPO" else "MlpPolicy"
+    base = Base(algorithm=algorithm, gamma=0.9, net_arch=(8,), base_kwargs='{"learning_rate": 0.5}')
+    made = BaseLearner(ALGORITHMS[algorithm], policy, family, base.kwargs())
+    assert made.template.gamma == 0.9
+    assert made.template.learning_rate == 0.5
 
 
 def test_a_family_of_two_tasks_is_validated_on_both() -> None:
