@@ -147,9 +147,8 @@ def _run_one_by_one(
     # The hot loop of the package: next to a step of physics, each numpy call on a few numbers counts.
     batch: EpisodeBatch | None = None
     space, act, step, none = env.action_space, job.actor.act, env.step, [None] * horizon
-    checked = isinstance(
-        env, TaskEnv
-    )  # it clips actions and refuses observations that are not finite by itself
+    # Our own environments clip actions, refuse observations that are not finite, and give a new array each time.
+    checked = isinstance(env, TaskEnv)
     clips = isinstance(space, gymnasium.spaces.Box) and not checked
     options = None
     if job.task is not None:
@@ -157,26 +156,30 @@ def _run_one_by_one(
         task_setter(env)(job.task)
         options = {"task": job.task}
     for episode, seed in enumerate(seeds):
-        observation = _as_seen(env.reset(seed=seed, options=options)[0], job.task, 0)
+        observation = _as_seen(env.reset(seed=seed, options=options)[0], job.task, 0).copy()
         own_noise = none if noise is None else noise[episode]
+        observations, actions, rewards = [], [], []
         for t in range(horizon):
             action = act(observation, own_noise[t])
-            if batch is None:
-                batch = _empty_batch(len(seeds), horizon, observation, action)
-            batch.observations[episode, t] = observation
-            batch.actions[episode, t] = action
+            observations.append(observation)
+            actions.append(action)
             if clips:
                 action = np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
             observation, reward, terminated, truncated, _ = step(action)
             if not math.isfinite(reward):
                 raise _not_finite("reward", reward, job.task, t)
             if not checked:
-                observation = _as_seen(observation, job.task, t + 1)
-            batch.rewards[episode, t] = reward
+                observation = _as_seen(observation, job.task, t + 1).copy()
+            rewards.append(reward)
             if terminated or truncated:
                 break
-        assert batch is not None
-        batch.mask[episode, : t + 1] = 1.0
+        if batch is None:
+            batch = _empty_batch(len(seeds), horizon, observations[0], actions[0])
+        taken = len(rewards)
+        batch.observations[episode, :taken] = observations
+        batch.actions[episode, :taken] = actions
+        batch.rewards[episode, :taken] = rewards
+        batch.mask[episode, :taken] = 1.0
         batch.terminated[episode] = terminated
     assert batch is not None
     return batch
