@@ -11,7 +11,7 @@ each joint off by up to 0.05 rad.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, pi, sin
 from typing import ClassVar
@@ -79,9 +79,9 @@ class A1LocomotionEnv(SimulatedEnv[A1]):
         robot.reset((noise + A1.STANCE).tolist(), START_LIFT)
         return self._observe()[0]
 
-    def _advance(self, action: Array) -> tuple[Array, float, bool]:
+    def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
         x, y = self._x, self._y
-        forwards, sideways, turn, clearance, support = action.tolist()
+        forwards, sideways, turn, clearance, support = action
         self.robot.walk(
             forwards=MAX_SPEED * forwards,
             sideways=MAX_SPEED * sideways,

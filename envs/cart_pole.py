@@ -8,7 +8,7 @@ from the middle. It starts at rest in the middle, the pole leaning by up to 0.05
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -63,8 +63,8 @@ class CartPoleEnv(SimulatedEnv[cart_pole.CartPole]):
         self.robot.reset(0.0, float(self.np_random.uniform(-START_ANGLE, START_ANGLE)))
         return self._observe()[0]
 
-    def _advance(self, action: Array) -> tuple[Array, float, bool]:
-        self.robot.push(self._force * float(action[0]))
+    def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
+        self.robot.push(self._force * action[0])
         observation, fallen = self._observe()
         return observation, 0.0 if fallen else 1.0, fallen
 

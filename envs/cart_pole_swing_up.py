@@ -11,6 +11,7 @@ pole hanging, off by up to 0.1 rad.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import cos, pi, sin
 from typing import ClassVar
 
@@ -66,8 +67,8 @@ class CartPoleSwingUpEnv(SimulatedEnv[SwingUpRobot]):
         self.robot.reset(0.0, pi + float(self.np_random.uniform(-START_ANGLE, START_ANGLE)))
         return self._observe()[0]
 
-    def _advance(self, action: Array) -> tuple[Array, float, bool]:
-        command = float(action[0])
+    def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
+        command = action[0]
         self.robot.push(self._force * command)
         observation, place, height = self._observe()
         if abs(place) > 1.0:

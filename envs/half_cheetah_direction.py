@@ -9,7 +9,7 @@ early; it starts at rest in the neutral stance, each joint off by up to 0.05 rad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,9 +56,9 @@ class HalfCheetahDirectionEnv(SimulatedEnv[HalfCheetah]):
         self.robot.reset([x, z + START_HEIGHT, pitch, *(noise + HalfCheetah.NEUTRAL).tolist()])
         return self._observe()
 
-    def _advance(self, action: Array) -> tuple[Array, float, bool]:
+    def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
         start = self._x
-        self.robot.pose(action.tolist())
+        self.robot.pose(action)
         self.robot.advance()
         observation = self._observe()
         return observation, (self._x - start) * self._pace, False

@@ -10,7 +10,7 @@ rest in the home pose, each joint off by up to 0.02 rad.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import dist
 from typing import ClassVar
@@ -75,9 +75,9 @@ class PandaReachEnv(SimulatedEnv[Panda]):
         self.robot.reset((noise + Panda.HOME).tolist())
         return self._observe()
 
-    def _advance(self, action: Array) -> tuple[Array, float, bool]:
+    def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
         robot = self.robot
-        x, y, z = action.tolist()
+        x, y, z = action
         robot.move_hand((MAX_DISPLACEMENT * x, MAX_DISPLACEMENT * y, MAX_DISPLACEMENT * z))
         robot.advance()
         robot.sense()

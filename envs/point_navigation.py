@@ -45,7 +45,8 @@ class PointBatchEnv:
 
     def step(self, actions: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Move every point; see `BatchEnv.step`."""
-        self._positions = self._positions + np.clip(MAX_STEP * actions, -MAX_STEP, MAX_STEP)
+        moves = np.clip(MAX_STEP * actions.astype(np.float64), -MAX_STEP, MAX_STEP)
+        self._positions = self._positions + moves
         offsets = self._positions - self._goal
         terminated = np.all(np.abs(offsets) < GOAL_TOLERANCE, axis=-1)
         return self._observe(), -np.sqrt(np.sum(offsets**2, axis=-1)), terminated
@@ -67,8 +68,8 @@ class PointEnv(TaskEnv):
     def _begin(self) -> Array:
         return np.asarray(self._points.reset(self.task, seeds=[0])[0])
 
-    def _advance(self, action: Array) -> tuple[Array, float, bool]:
-        observations, rewards, terminated = self._points.step(action[None])
+    def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
+        observations, rewards, terminated = self._points.step(np.array([action]))
         return observations[0], float(rewards[0]), bool(terminated[0])
 
 

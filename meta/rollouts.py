@@ -212,9 +212,8 @@ def _run_one_by_one(
     # The hot loop of the package: next to a step of physics, each numpy call on a few numbers counts.
     batch: EpisodeBatch | None = None
     space, act, step, none = env.action_space, job.actor.act, env.step, [None] * horizon
-    checked = isinstance(
-        env, TaskEnv
-    )  # it clips actions and refuses observations that are not finite by itself
+    # Our own environments clip actions, refuse observations that are not finite, and give a new array each time.
+    checked = isinstance(env, TaskEnv)
     clips = isinstance(space, gymnasium.spaces.Box) and not checked
     options = None
     if job.task is not None:
@@ -222,27 +221,31 @@ def _run_one_by_one(
         task_setter(env)(job.task)
         options = {"task": job.task}
     for episode, seed in enumerate(seeds):
-        observation = as_seen(env.reset(seed=seed, options=options)[0], job.task, 0)
+        observation = as_seen(env.reset(seed=seed, options=options)[0], job.task, 0).copy()
         own_noise = none if noise is None else noise[episode]
         job.actor.begin()
+        observations, actions, rewards = [], [], []
         for t in range(horizon):
             action = act(observation, own_noise[t])
-            if batch is None:
-                batch = empty_batch(len(seeds), horizon, observation, action)
-            batch.observations[episode, t] = observation
-            batch.actions[episode, t] = action
+            observations.append(observation)
+            actions.append(action)
             if clips:
                 action = np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
             observation, reward, terminated, truncated, _ = step(action)
             if not math.isfinite(reward):
                 raise not_finite("reward", reward, job.task, t)
             if not checked:
-                observation = as_seen(observation, job.task, t + 1)
-            batch.rewards[episode, t] = reward
+                observation = as_seen(observation, job.task, t + 1).copy()
+            rewards.append(reward)
             if terminated or truncated:
                 break
-        assert batch is not None
-        batch.mask[episode, : t + 1] = 1.0
+        if batch is None:
+            batch = empty_batch(len(seeds), horizon, observations[0], actions[0])
+        taken = len(rewards)
+        batch.observations[episode, :taken] = observations
+        batch.actions[episode, :taken] = actions
+        batch.rewards[episode, :taken] = rewards
+        batch.mask[episode, :taken] = 1.0
         batch.terminated[episode] = terminated
     assert batch is not None
     return batch

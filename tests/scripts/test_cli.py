@@ -246,11 +246,14 @@ MISTAKES = {
     "no command": ((), None),
     "unknown command": (("fly",), "unknown command 'fly'"),
     "unknown family": (("train", "Nowhere-v0"), "unknown task family 'Nowhere-v0'; there are"),
-    "unknown learner": (("train", *TINY, "--learner", "SNAIL"), "invalid choice 'SNAIL' for argument '--learner'"),
-    "off-policy algorithm": (("train", *TINY, "--algorithm", "SAC"), "one of ('PPO', 'A2C')"),
+    "unknown learner": (
+        ("train", *TINY, "--learner", "SNAIL"),
+        "invalid choice 'SNAIL' for argument '--learner'",
+    ),
+    "off-policy algorithm": (("train", *TINY, "--algorithm", "SAC"), "MAML takes PPO, A2C or TRPO"),
     "algorithm in small letters": (
         ("train", *TINY, "--algorithm", "ppo"),
-        "invalid choice 'ppo' for argument '--algorithm'. Expected one of ('PPO', 'A2C')",
+        "invalid choice 'ppo' for argument '--algorithm'. Expected one of ('PPO', 'A2C', 'TRPO',",
     ),
     "negative seed": (("train", *TINY, "--seed", "-1"), "seed must be"),
     "no units": (("train", *TINY, "--net-arch", "0"), "net_arch"),
