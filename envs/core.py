@@ -274,8 +274,10 @@ class TaskFamily(ABC):
 
     def __init__(self, *, horizon: int | None = None, reveal_task: bool = False) -> None:
         self.horizon = self.default_horizon if horizon is None else horizon
-        if not isinstance(self.horizon, int) or self.horizon < 1:
+        if isinstance(horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
             raise ValueError(f"horizon must be a whole number of at least 1, got {horizon!r}")
+        if not isinstance(reveal_task, bool):
+            raise ValueError(f"reveal_task must be True or False, got {reveal_task!r}")
         self.reveal_task = reveal_task
         self.observation_space = self._box(self.signals)
         self.action_space = self._box(self.action_signals)

@@ -39,6 +39,7 @@ from metamotor.meta.checks import (
     check_model,
     check_net_arch,
     check_number,
+    check_same_spaces,
     check_spaces,
     check_whole,
 )
@@ -209,6 +210,7 @@ class BaseLearner:
     def _new_template(self) -> BaseAlgorithm:
         env = self.family.make_env()
         task_setter(env)  # is there, or training ends here
+        check_same_spaces(env, self.family)
         changes = {"buffer_size": 1} if issubclass(self.algorithm, OffPolicyAlgorithm) else {}
         try:
             with _sized_later():

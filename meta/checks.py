@@ -194,6 +194,9 @@ def check_model(model: Any) -> None:
         check_whole("n_steps", model.n_steps, 1)
         for name in ("ent_coef", "vf_coef"):
             check_number(name, getattr(model, name))
+        chosen = getattr(model, "normalize_advantage", True)
+        if not isinstance(chosen, bool):
+            raise ValueError(f"normalize_advantage must be True or False, got {chosen!r}")
     if hasattr(model.policy, "log_std_init"):
         check_number("log_std_init", model.policy.log_std_init)
     check_finite(model.policy.named_parameters(), "a new policy is not finite")
@@ -205,7 +208,10 @@ def check_net_arch(base_kwargs: Mapping[str, Any]) -> None:
     Raises:
         ValueError: naming what was given.
     """
-    for width in _widths((base_kwargs.get("policy_kwargs") or {}).get("net_arch")):
+    policy_kwargs = base_kwargs.get("policy_kwargs") or {}
+    if not isinstance(policy_kwargs, Mapping):
+        raise ValueError(f"policy_kwargs must be a mapping, got {policy_kwargs!r}")
+    for width in _widths(policy_kwargs.get("net_arch")):
         if isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1:
             raise ValueError(
                 f"policy_kwargs: net_arch holds the numbers of units of the hidden layers, whole and at "

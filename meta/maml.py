@@ -29,14 +29,14 @@ from torch import Tensor
 
 from metamotor.meta.actors import Actor
 from metamotor.meta.checkpoints import fitting
-from metamotor.meta.checks import check_algorithm, check_number, check_whole
+from metamotor.meta.checks import check_algorithm, check_finite, check_number, check_whole
 from metamotor.meta.experience import Experience, prepare, surrogate_loss
 from metamotor.meta.functional import surrogates
 from metamotor.meta.functional.inner_step import Params, inner_step
 from metamotor.meta.functional.trust_region import trust_region_step
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.on_policy import OnPolicyAdapter
-from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed
+from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, check_batch, derive_seed
 
 InnerLoss = Literal["likelihood_ratio", "dice", "log_prob", "base"]
 Outer = Literal["ppo", "trust_region"]
@@ -217,10 +217,12 @@ class MAML(MetaLearner):
         params = state.params
         if state.batch is not None:
             params = self.adapter.fit_critic_to(params, state.batch)
+        check_finite(params.items(), "the adapted model is not finite")
         return self.adapter.make_model(params, env)
 
     def update(self, state: Adapted, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Adapted:
         """Return the policy after one update on one task's episodes; see `MetaLearner.update`."""
+        check_batch(batch)
         experience = prepare(batch, self.adapter, state.params, normalize=self._normalize_support)
         sizes = {name: scale * size.detach() for name, size in self.step_sizes(step).items()}
         return Adapted(inner_step(self._inner_loss(experience), state.params, sizes), batch)

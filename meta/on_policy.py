@@ -76,6 +76,28 @@ class OnPolicyAdapter(BaseLearner):
             for name, parameter in self.template.policy.named_parameters()
             if id(parameter) in actor_modules or name == "log_std"
         ]
+        self._check_distribution()
+
+    def _check_distribution(self) -> None:
+        """Refuse a policy class whose actions are not those of its networks as they are known here."""
+        observations = torch.rand(
+            (8, self.family.observation_space.shape[0]),
+            generator=torch.Generator().manual_seed(0),
+        )
+        with torch.no_grad():
+            own = self.template.policy.get_distribution(observations).distribution
+            known = self.outputs(self.initial_params(), observations)
+        if self.discrete:
+            alike = torch.allclose(own.probs, known.softmax(-1), atol=1e-5)
+        else:
+            std = self.initial_params()["log_std"].exp().expand_as(known)
+            alike = torch.allclose(own.mean, known, atol=1e-5) and torch.allclose(own.stddev, std)
+        if not alike:
+            raise ValueError(
+                f"{type(self.template.policy).__name__} makes its distribution of actions in a way of "
+                "its own (get_distribution), which cannot be differentiated through here: change its "
+                "networks instead, or take Reptile, which uses the policy as it is"
+            )
 
     # Parameters out and in -----------------------------------------------------------------------
 

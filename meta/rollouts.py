@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
@@ -221,7 +222,10 @@ def _run_one_by_one(
         task_setter(env)(job.task)
         options = {"task": job.task}
     for episode, seed in enumerate(seeds):
-        observation = as_seen(env.reset(seed=seed, options=options)[0], job.task, 0).copy()
+        first = env.reset(seed=seed, options=options)[0]
+        if not checked:
+            check_step(env.observation_space, first, 0.0, job.task)
+        observation = as_seen(first, job.task, 0).copy()
         own_noise = none if noise is None else noise[episode]
         job.actor.begin()
         observations, actions, rewards = [], [], []
@@ -232,6 +236,8 @@ def _run_one_by_one(
             if clips:
                 action = np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
             observation, reward, terminated, truncated, _ = step(action)
+            if not checked:
+                check_step(env.observation_space, observation, reward, job.task)
             if not math.isfinite(reward):
                 raise not_finite("reward", reward, job.task, t)
             if not checked:
@@ -249,6 +255,39 @@ def _run_one_by_one(
         batch.terminated[episode] = terminated
     assert batch is not None
     return batch
+
+
+def check_batch(batch: EpisodeBatch) -> None:
+    """Refuse recorded episodes with a NaN or an infinity in what was taken.
+
+    Raises:
+        ValueError: naming the array.
+    """
+    taken = batch.mask > 0
+    for name in ("observations", "actions", "rewards"):
+        if not np.isfinite(getattr(batch, name)[taken]).all():
+            raise ValueError(f"the {name} of the recorded episodes are not finite")
+
+
+def check_step(space: gymnasium.Space[Any], observation: Any, reward: Any, task: Any) -> None:
+    """Refuse what a user's environment must not give: an observation of another shape, a reward that is no number.
+
+    Raises:
+        ValueError: naming what was given and what was expected.
+    """
+    if np.shape(observation) != space.shape:
+        raise ValueError(
+            f"the environment of {_named(task)} gave an observation of shape {np.shape(observation)}, "
+            f"its observation_space says {space.shape}"
+        )
+    if np.ndim(reward) or not isinstance(reward, Real | np.generic | np.ndarray):
+        raise ValueError(
+            f"the environment of {_named(task)} gave the reward {reward!r}, expected one number"
+        )
+
+
+def _named(task: Any) -> str:
+    return "this robot" if task is None else str(task)
 
 
 def as_seen(observation: Any, task: Any, t: int) -> Array:
@@ -279,7 +318,7 @@ def require_finite(what: str, values: Array, task: Any, t: int) -> None:
 
 def not_finite(what: str, value: Any, task: Any, t: int) -> ValueError:
     """Return the error that tells of an observation or a reward that is not finite."""
-    return ValueError(f"the {what} of {task} at step {t} is {value!r}, not finite")
+    return ValueError(f"the {what} of {_named(task)} at step {t} is {value!r}, not finite")
 
 
 def empty_batch(episodes: int, horizon: int, observation: Array, action: Any) -> EpisodeBatch:

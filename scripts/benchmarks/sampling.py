@@ -30,7 +30,8 @@ WARM_UP_STEPS = 20
 class Sampling:
     """Environment steps a second of training rollouts, over the rate of the engine alone on the same robot.
 
-    The engine alone: no command, no observation, no policy. Rollouts: a 2×64 policy in numpy, in this process and in 1
+    The engine alone: no observation, no policy, and a new command for the motors in every tenth period only, so
+    that the robot goes on moving. Rollouts: a 2×64 policy in numpy, in this process and in 1
     and 2 worker processes. All are measured in turn, several rounds; the table shows medians.
     """
 

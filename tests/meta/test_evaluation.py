@@ -95,6 +95,55 @@ def test_bad_step_sizes_are_not_chosen() -> None:
     assert scales == (0.0, 0.0)
 
 
+class Spy:
+    """A sampler that writes down what was asked of it."""
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler, self.jobs = sampler, []
+
+    def collect(self, jobs: Any) -> Any:
+        self.jobs += jobs
+        return self.sampler.collect(jobs)
+
+    def close(self) -> None:
+        self.sampler.close()
+
+
+def test_step_sizes_are_chosen_without_a_look_at_the_test_tasks() -> None:
+    learner, evaluator = make_learner(inner_steps=0), Evaluator(FAMILY, SMALL)
+    spy = Spy(learner.sampler)
+    evaluator.choose_scales(learner.initial_state(), learner, spy, [], (1.0, 0.0))
+    assert {job.task for job in spy.jobs} == set(evaluator.validation)
+
+
+def test_each_column_is_measured_with_its_own_kind_of_policy() -> None:
+    learner, evaluator = make_learner(), Evaluator(FAMILY, SMALL)
+    spy = Spy(learner.sampler)
+    curve = evaluator.curve(learner.initial_state(), learner, spy, (1.0,))
+    queries = [job for job in spy.jobs if job.num_episodes == SMALL.query_episodes]
+    for k in (0, 1):
+        for deterministic, returns in ((False, curve.stochastic), (True, curve.deterministic)):
+            kind = [job for job in queries if job.deterministic == deterministic]
+            part = kind[5 * k : 5 * (k + 1)]
+            expected = [batch.episode_returns.mean() for batch in learner.sampler.collect(part)]
+            np.testing.assert_array_equal(returns[:, k], expected)
+    assert (curve.stochastic != curve.deterministic).all()
+
+
+def test_scratch_starts_untrained_and_fine_tuning_from_the_robust_policy() -> None:
+    robust = make_learner(inner_steps=0)
+    for name in robust.adapter.actor_names:
+        robust.params[name].data += 0.1
+    oracle = make_learner(FAMILY.replace(reveal_task=True), inner_steps=0)
+    curves = Evaluator(FAMILY, SMALL).evaluate(make_learner(), robust, oracle).curves
+    untrained = curves["adapted"].deterministic[:, 0]  # of a learner that has not learned yet
+    np.testing.assert_array_equal(curves["scratch"].deterministic[:, 0], untrained)
+    np.testing.assert_array_equal(
+        curves["fine_tuned"].deterministic[:, 0], curves["robust"].deterministic[:, 0]
+    )
+    assert (curves["robust"].deterministic[:, 0] != untrained).all()
+
+
 def test_idle_is_the_zero_action_inside_the_space() -> None:
     np.testing.assert_array_equal(idle_actor(FAMILY).action, [0.0, 0.0])
     assert idle_actor(Bandit()).act(np.zeros((2, 2)), None).tolist() == [0, 0]
