@@ -42,7 +42,7 @@ Array = NDArray[Any]
 class ReptileConfig:
     """Hyper-parameters of Reptile."""
 
-    inner_steps: int = 4
+    inner_steps: int = 10
     """k, the updates of the base learner in one adaptation. An on-policy algorithm's `n_steps` is set so that its k
     rollouts, each followed by training, share the experience; one in `base_kwargs` is that of the models handed out.
     Off-policy algorithms train as often as their own arguments say, whatever k is."""
