@@ -31,10 +31,10 @@ demo: setup ## see a robot adapt
 	@$(BIN)/metamotor demo
 
 test: setup ## run every test
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n auto
 
 test-fast: setup ## run the tests that take seconds
-	@$(BIN)/pytest -q -m "not slow"
+	@$(BIN)/pytest -q -n auto -m "not slow"
 
 lint: setup ## check format, lint, types and layers
 	@$(BIN)/ruff format --check .

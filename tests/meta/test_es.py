@@ -122,7 +122,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+@pytest.mark.parametrize("changes", VARIANTS)
 def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path, changes):
     through = make_learner(**changes)
     start = through.centre.detach().clone()
@@ -180,7 +180,7 @@ def test_seeds_change_the_result():
     assert not torch.equal(one.centre, other.centre)
 
 
-@pytest.mark.parametrize("changes", [{}, CLIMB], ids=str)
+@pytest.mark.parametrize("changes", [{}, CLIMB])
 def test_tasks_do_not_leak_into_each_other(changes):
     learner = make_learner(**changes).learn(700)
     before = learner.snapshot()
@@ -191,7 +191,7 @@ def test_tasks_do_not_leak_into_each_other(changes):
     assert_equal(learner.snapshot(), before)
 
 
-@pytest.mark.parametrize("changes", [{}, CLIMB], ids=str)
+@pytest.mark.parametrize("changes", [{}, CLIMB])
 def test_permuting_the_jobs_permutes_their_results(changes):
     jobs, results = jobs_of(make_learner(normalize_observations=True, **changes))
     again = LocalSampler(POINT).collect(jobs[::-1])[::-1]
@@ -202,7 +202,7 @@ def test_permuting_the_jobs_permutes_their_results(changes):
     assert not np.array_equal(results[0].returns, results[1].returns)
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+@pytest.mark.parametrize("changes", VARIANTS)
 def test_the_adapted_model_is_a_plain_sb3_model(tmp_path, changes):
     learner = make_learner(**changes).learn(1)
     task = POINT.sample(1, split="test", seed=0)[0]
@@ -231,7 +231,7 @@ def test_a_users_own_discrete_family_works():
 # Fitness --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, CLIMB, {"adaptation": "none"}], ids=str)
+@pytest.mark.parametrize("changes", [{}, CLIMB, {"adaptation": "none"}])
 def test_a_pair_shares_its_task_and_its_random_numbers(changes):
     learner = make_learner(envs.make("CartPole-v0", horizon=60), **changes)
     jobs, results = jobs_of(learner)
@@ -277,7 +277,6 @@ def test_candidates_of_cma_share_their_tasks_and_seeds():
         ({"adaptation": "none", "episodes_per_evaluation": 5}, 2 * 5),
         (CLIMB | {"climb_mode": "average", "climb_repeats": 2}, None),
     ],
-    ids=str,
 )
 def test_every_step_is_counted(changes, episodes):
     if episodes is None:
@@ -305,7 +304,7 @@ def test_scalars():
 
 
 @pytest.mark.parametrize("family", [POINT, Bandit()], ids=lambda f: f.name)
-@pytest.mark.parametrize("base_kwargs", [LINEAR, DEEP], ids=str)
+@pytest.mark.parametrize("base_kwargs", [LINEAR, DEEP])
 @pytest.mark.parametrize("search_log_std", [False, True])
 def test_the_gradient_step_is_mamls(family, base_kwargs, search_log_std):
     if search_log_std and family.name == "Bandit":
@@ -419,7 +418,7 @@ def test_without_adaptation_the_policy_stays_as_it_is():
         make_learner(**CLIMB).adapt_from([batch])
 
 
-@pytest.mark.parametrize("changes", [{}, CLIMB], ids=str)
+@pytest.mark.parametrize("changes", [{}, CLIMB])
 def test_adapting_on_an_environment_keeps_its_task(changes):
     learner = make_learner(**changes)
     env = POINT.make_env()

@@ -99,7 +99,8 @@ class Spy:
     """A sampler that writes down what was asked of it."""
 
     def __init__(self, sampler: Any) -> None:
-        self.sampler, self.jobs = sampler, []
+        self.sampler = sampler
+        self.jobs: list[Any] = []
 
     def collect(self, jobs: Any) -> Any:
         self.jobs += jobs

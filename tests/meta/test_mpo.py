@@ -215,7 +215,6 @@ def test_permuting_the_trials_permutes_their_results():
         {"family": CART, "episodes_per_trial": 1, "frozen_episodes": 0},
         {"family": Bandit(), "n_minibatches": 100},
     ],
-    ids=str,
 )
 def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path, changes):
     through = make_learner(**changes).learn(1000)

@@ -221,7 +221,9 @@ def test_training_resumes_to_the_same_bits(tmp_path, algorithm, family, kwargs):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "family", "kwargs"), [(PPO, POINT, SMALL), (SAC, Line(), OFF_POLICY)], ids=str
+    ("algorithm", "family", "kwargs"),
+    [(PPO, POINT, SMALL), (SAC, Line(), OFF_POLICY)],
+    ids=["PPO", "SAC"],
 )
 def test_workers_do_not_change_the_result(algorithm, family, kwargs):
     results = []
