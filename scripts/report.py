@@ -56,6 +56,8 @@ class Report:
     """By mode and method: the interquartile mean before adaptation and after each update."""
     gaps: Mapping[str, tuple[GapClosed, ...]]
     """By mode: the gap closed after each update."""
+    scales: Mapping[str, tuple[tuple[float, ...], ...]]
+    """By method: for each training seed, the factors on the step sizes of the updates."""
     per_seed: Mapping[str, Mapping[str, tuple[tuple[float, ...], ...]]]
     """By mode and method: each training seed's interquartile means, before adaptation and after each update."""
 
@@ -85,6 +87,7 @@ class Report:
                 for mode, gaps in self.gaps.items()
             },
             "returns_per_seed": self.per_seed,
+            "step_size_factors_per_seed": self.scales,
         }
 
 
@@ -115,6 +118,10 @@ def summarise(evaluations: Sequence[Evaluation], learner: str = "MAML") -> Repor
             for mode, methods in scores.items()
         },
         gaps={mode: _gaps(methods) for mode, methods in scores.items()},
+        scales={
+            name: tuple(evaluation.curves[name].scales for evaluation in evaluations)
+            for name in METHODS
+        },
         per_seed={
             mode: {name: _of_each_seed(method) for name, method in methods.items()}
             for mode, methods in scores.items()

@@ -24,6 +24,7 @@ from metamotor.meta.base_learner import BaseLearner, params_of
 from metamotor.meta.policies import PredictingActor
 from metamotor.meta.records import ALGORITHMS, resolve_algorithm
 from metamotor.meta.rollouts import RolloutJob
+from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import LocalSampler
 from tests.meta.toys import Bandit, Line
 
@@ -178,6 +179,7 @@ def digest():
     return found.hexdigest()
 
 
+@one_torch_thread()  # the orthogonal initial weights of two threads are others
 def test_learning_is_the_algorithms_own():
     """What SB3 does by itself, with the same seed, gives the same policy."""
     base = make_base("PPO")
