@@ -81,10 +81,10 @@ class MPOConfig:
     """Episodes of a trial."""
     frozen_episodes: int = 1
     """The last episodes of a trial, that run on weights written at their starts; none with "rl2"."""
-    gamma: float = 0.97
-    """Discount along a trial, over the ends of its episodes."""
-    gae_lambda: float = 0.95
-    """λ of the advantages along a trial."""
+    trial_gamma: float = 0.97
+    """Discount along a trial, over the ends of its episodes; PPO's `gamma` serves the model that is handed out."""
+    trial_gae_lambda: float = 0.95
+    """λ of the advantages along a trial, likewise."""
     outer_lr: float = 1e-3
     """Adam's step size."""
     n_epochs: int = 5
@@ -93,8 +93,6 @@ class MPOConfig:
     """Parts of a pass, each of whole trials."""
     clip_range: float = 0.2
     """Clipping of the probability ratio."""
-    ent_coef: float = 0.0
-    """Weight of the entropy."""
     vf_coef: float = 0.5
     """Weight of the critic's loss."""
     max_grad_norm: float = 0.5
@@ -124,9 +122,9 @@ class MPOConfig:
             )
         for name in ("outer_lr", "clip_range", "max_grad_norm"):
             check_number(name, getattr(self, name), above=0.0)
-        for name in ("gamma", "gae_lambda"):
+        for name in ("trial_gamma", "trial_gae_lambda"):
             check_number(name, getattr(self, name), low=0.0, high=1.0)
-        for name in ("ent_coef", "vf_coef", "task_loss_coef"):
+        for name in ("vf_coef", "task_loss_coef"):
             check_number(name, getattr(self, name), low=0.0)
 
 
@@ -500,7 +498,9 @@ class MPO(MetaLearner):
         """
         config = self.config
         mask = trials.taken.numpy().astype(np.float64)
-        return generalized_advantages(trials.rewards, values, mask, config.gamma, config.gae_lambda)
+        return generalized_advantages(
+            trials.rewards, values, mask, config.trial_gamma, config.trial_gae_lambda
+        )
 
     def _ppo(self, trials: Trials) -> dict[str, float]:
         config, taken = self.config, trials.taken
@@ -568,7 +568,7 @@ class MPO(MetaLearner):
         loss = (
             losses["policy_loss"]
             + config.vf_coef * losses["value_loss"]
-            + config.ent_coef * losses["entropy_loss"]
+            + self.adapter.template.ent_coef * losses["entropy_loss"]
         )
         if self.network.task is not None:
             expected = trials.tasks.unsqueeze(1).expand(-1, taken.shape[1], -1)[taken]

@@ -156,7 +156,7 @@ def test_training_computes_the_policy_that_acted(family, head):
 
 
 def test_advantages_look_over_the_ends_of_episodes_and_not_of_trials():
-    learner = make_learner(gamma=0.9, gae_lambda=0.8, episodes_per_trial=2)
+    learner = make_learner(trial_gamma=0.9, trial_gae_lambda=0.8, episodes_per_trial=2)
     tasks = POINT.sample(2, seed=0)
     _, trials = collect(learner, tasks)
     values = np.random.default_rng(0).normal(size=trials.rewards.shape)
@@ -210,7 +210,7 @@ def test_permuting_the_trials_permutes_their_results():
     "changes",
     [
         *({"head": head} for head in HEADS),
-        {"task_loss_coef": 0.5, "ent_coef": 0.01},
+        {"task_loss_coef": 0.5},
         {"frozen_episodes": 3, "trials_per_task": 2},
         {"family": CART, "episodes_per_trial": 1, "frozen_episodes": 0},
         {"family": Bandit(), "n_minibatches": 100},
@@ -352,7 +352,7 @@ def test_adapting_on_an_environment_keeps_its_task():
         ),
         (lambda: make_learner(frozen_episodes=4), "at most episodes_per_trial=3, got 4"),
         (lambda: make_learner(frozen_episodes=-1), "frozen_episodes must be at least 0, got -1"),
-        (lambda: make_learner(gamma=1.5), "gamma must be between 0 and 1, got 1.5"),
+        (lambda: make_learner(trial_gamma=1.5), "trial_gamma must be between 0 and 1, got 1.5"),
         (lambda: make_learner(outer_lr=0.0), "outer_lr must be above 0, got 0.0"),
         (lambda: make_learner(hidden_size=2.5), "hidden_size must be a whole number, got 2.5"),
         (lambda: make_learner(task_loss_coef=-1.0), "task_loss_coef must be at least 0, got -1.0"),
