@@ -19,9 +19,10 @@ Shapes: T tasks, K + 1 points of adaptation, S training seeds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,35 +160,48 @@ class Evaluator:
             robust: trained with the same budget on the same family, without adaptation.
             oracle: the same on the family that reveals its task.
         """
-        untrained = robust.state_of(robust.adapter.initial_params())
-        with one_torch_thread():
-            sampler = make_sampler(self.family, self.num_workers)
-            try:
-                curves = {
-                    "adapted": self._adapted(learner, sampler),
-                    "idle": self._constant(idle_actor(self.family), sampler),
-                    "robust": self._constant(robust.make_actor(robust.initial_state()), sampler),
-                    "fine_tuned": self._tuned(robust, robust.initial_state(), sampler),
-                    "scratch": self._tuned(robust, untrained, sampler),
-                }
-            finally:
-                sampler.close()
-            sampler = make_sampler(oracle.family, self.num_workers)
-            try:
-                actor = oracle.make_actor(oracle.initial_state())
-                curves["oracle"] = self._constant(actor, sampler)
-            finally:
-                sampler.close()
-        seconds = self.protocol.support_episodes * self.family.horizon * self.family.dt
-        return Evaluation(self.family.name, self.protocol, learner.seed, curves, seconds)
+        curves = {"adapted": self.adapted(learner), **self.baselines(robust, oracle)}
+        return Evaluation(self.family.name, self.protocol, learner.seed, curves, self.robot_seconds)
 
-    # Methods --------------------------------------------------------------------------------------
-
-    def _adapted(self, learner: MetaLearner, sampler: Sampler) -> Curve:
+    def adapted(self, learner: MetaLearner) -> Curve:
+        """Return the curve of a meta-learner."""
         trained = [1.0] * learner.trained_updates
         state = learner.initial_state()
-        scales = self.choose_scales(state, learner, sampler, trained, learner.scales)
-        return self.curve(state, learner, sampler, scales)
+        with one_torch_thread(), self._sampling(self.family) as sampler:
+            scales = self.choose_scales(state, learner, sampler, trained, learner.scales)
+            return self.curve(state, learner, sampler, scales)
+
+    def baselines(self, robust: MAML, oracle: MAML) -> dict[str, Curve]:
+        """Return the curves of everything that a meta-learner must beat, and of the oracle."""
+        start = robust.initial_state()
+        untrained = robust.state_of(robust.adapter.initial_params())
+        with one_torch_thread():
+            with self._sampling(self.family) as sampler:
+                curves = {
+                    "idle": self._constant(idle_actor(self.family), sampler),
+                    "robust": self._constant(robust.make_actor(start), sampler),
+                    "fine_tuned": self._tuned(robust, start, sampler),
+                    "scratch": self._tuned(robust, untrained, sampler),
+                }
+            with self._sampling(oracle.family) as sampler:
+                actor = oracle.make_actor(oracle.initial_state())
+                curves["oracle"] = self._constant(actor, sampler)
+        return curves
+
+    @property
+    def robot_seconds(self) -> float:
+        """The experience of one update, in seconds of the robot's time."""
+        return float(self.protocol.support_episodes * self.family.horizon * self.family.dt)
+
+    @contextlib.contextmanager
+    def _sampling(self, family: Any) -> Iterator[Sampler]:
+        sampler = make_sampler(family, self.num_workers)
+        try:
+            yield sampler
+        finally:
+            sampler.close()
+
+    # Methods --------------------------------------------------------------------------------------
 
     def _tuned(self, learner: MetaLearner, state: Any, sampler: Sampler) -> Curve:
         scales = self.choose_scales(state, learner, sampler, [], UNTRAINED_SCALES)

@@ -11,12 +11,12 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import subcommand
 
-from metamotor import envs
 from metamotor.scripts.benchmarks import latency, learning, meta_gradient, sampling
 from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
 from metamotor.scripts.benchmarks.sampling import Sampling
+from metamotor.scripts.methods import STUDIED
 from metamotor.scripts.options import parse
 from metamotor.scripts.outputs import results_folder
 from metamotor.scripts.wording import new_console
@@ -27,7 +27,7 @@ class All:
     """Measure sampling, latency and the meta-gradient, each with its defaults; minutes."""
 
     learning: bool = False
-    """Study learning on every family too; hours."""
+    """Compare all methods on all families too; hours."""
     out: Path | None = None
     """Folder of the results; without it, a new one in runs/."""
     overwrite: bool = False
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
 def _singles(options: Benchmark) -> list[Sampling | Latency | MetaGradient | Learning]:
     if not isinstance(options, All):
         return [options]
-    studied = list(envs.FAMILIES) if options.learning else []
+    studied = [*STUDIED, "learning"] if options.learning else []
     names = ["sampling", "latency", "meta-gradient", *studied]
     files = [f"{name}{suffix}" for name in names for suffix in (".md", ".json")]
     # All of them now: the last one must not be refused after hours of measuring.
@@ -65,7 +65,7 @@ def _singles(options: Benchmark) -> list[Sampling | Latency | MetaGradient | Lea
         Sampling(out=out, overwrite=overwrite),
         Latency(out=out, overwrite=overwrite),
         MetaGradient(out=out, overwrite=overwrite),
-        *(Learning(family=name, out=out, overwrite=overwrite) for name in studied),
+        *([Learning(out=out, overwrite=overwrite)] if options.learning else []),
     ]
 
 

@@ -60,7 +60,7 @@ def load_arms(
         raise ValueError(f"each training seed needs one checkpoint of every arm, got {given}")
     seeds = []
     for paths in zip(adapted, robust, oracle, strict=True):
-        learners = (load(paths[0]), _baseline(paths[1]), _baseline(paths[2]))
+        learners = (load(paths[0]), load_baseline(paths[1]), load_baseline(paths[2]))
         _check_arms(learners, paths)
         seeds.append(learners)
     arms = {"--adapted": adapted, "--robust": robust, "--oracle": oracle}
@@ -76,7 +76,12 @@ def load_arms(
     return seeds
 
 
-def _baseline(path: Path) -> MAML:
+def load_baseline(path: Path) -> MAML:
+    """Return a robust policy or an oracle.
+
+    Raises:
+        ValueError: if it is of another learner.
+    """
     learner = load(path)
     if not isinstance(learner, MAML):
         raise ValueError(

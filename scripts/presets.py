@@ -21,6 +21,8 @@ class Preset:
     config: Any = field(default_factory=MAMLConfig)
     """The meta-learner's own `Config`."""
     validation: ValidationOptions = field(default_factory=ValidationOptions)
+    support_episodes: int = 10
+    """Episodes before each update when adaptation is measured."""
 
 
 PRESETS = {

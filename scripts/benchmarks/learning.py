@@ -1,183 +1,261 @@
-"""What is learned in what time: all arms over several training seeds, evaluated by the whole protocol."""
+"""What is learned in what time: methods on families over several training seeds, by the whole protocol.
+
+A study is a folder of runs. Runs that are trained and policies that are evaluated in it are not done again, so that a
+study that was stopped goes on where it was, and grows by families, methods and seeds.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from rich.console import Console
 
 from metamotor import envs
-from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol
-from metamotor.scripts.benchmarks.results import described, place
+from metamotor.meta.evaluation import Curve, Evaluation, Evaluator, Protocol
+from metamotor.scripts.benchmarks.comparison import (
+    Comparison,
+    Training,
+    draw,
+    family_page,
+    overview_page,
+    overview_table,
+    terminal_table,
+)
 from metamotor.scripts.cells import Cell, train_cells
-from metamotor.scripts.checkpoints import load_arms
-from metamotor.scripts.evaluate import present
-from metamotor.scripts.options import FamilyId
+from metamotor.scripts.checkpoints import load, load_baseline
+from metamotor.scripts.methods import METHODS, STUDIED, Method
+from metamotor.scripts.options import FamilyIds
 from metamotor.scripts.outputs import results_folder, write_file
-from metamotor.scripts.report import Report, markdown
+from metamotor.scripts.presets import preset
+from metamotor.scripts.report import summarise
 from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, read_json, write_json
 
-ARMS = ("adapted", "robust", "oracle")
+BASELINES = ("robust", "oracle")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """Train the adapted, the robust and the oracle arm from each seed, and evaluate them.
+    """Train methods, the robust policy and the oracle from each seed, and evaluate them on held-out tasks.
 
-    Arms that are trained and seeds that are evaluated in the folder of runs are not done again: what was stopped goes
-    on where it was.
+    What is trained or evaluated in the folder of runs is not done again: what was stopped goes on where it was.
+    Writes a page, a figure and a JSON file for each family, and learning.md over all of them.
     """
 
-    family: FamilyId = "PandaReach-v0"
-    """The task family; its preset is used."""
+    families: FamilyIds = STUDIED
+    """The task families; their presets are used."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """What is compared: MAML, ProMP, FOMAML, Reptile, ES, MPO, RL2."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
+    num_tasks: int = 40
+    """Test tasks."""
+    num_updates: int = 2
+    """Updates of adaptation; the presets say how many episodes before each."""
+    query_episodes: int = 10
+    """Episodes that measure a policy on a task, stochastic and deterministic each."""
+    validation_tasks: int = 20
+    """Tasks on which step sizes are chosen."""
+    seed: int = 1
+    """Of the evaluation's tasks, episodes and actions."""
     total_timesteps: int | None = None
-    """Environment steps of each arm; without it, the preset's."""
+    """Environment steps of each run; without it, the presets'."""
     horizon: int | None = None
-    """Steps of an episode; without it, the family's own."""
+    """Steps of an episode; without it, the families' own."""
     jobs: int = 2
-    """Arms trained at once, and processes that sample for the evaluation."""
+    """Runs trained at once, and processes that sample for the evaluation."""
     runs: Path = Path("runs/bench")
-    """Folder of the training runs."""
+    """Folder of the runs."""
     out: Path | None = None
-    """Folder of the results, <family>.md, .json and .png; without it, a new one in runs/."""
+    """Folder of the results; without it, a new one in runs/."""
     overwrite: bool = False
     """Replace results that are in it already."""
     train_options: str = ""
-    """Further options for every arm, as `metamotor train` takes them: --train-options='--outer-lr 1e-3'."""
-    protocol: Protocol = field(default_factory=Protocol)
+    """Further options for every run, as `metamotor train` takes them: --train-options='--validation-interval 2'."""
+
+    def protocol(self, support_episodes: int) -> Protocol:
+        """Return how much is measured."""
+        return Protocol(
+            num_tasks=self.num_tasks,
+            num_updates=self.num_updates,
+            support_episodes=support_episodes,
+            query_episodes=self.query_episodes,
+            validation_tasks=self.validation_tasks,
+            seed=self.seed,
+        )
 
 
 def run(options: Learning, command: str, console: Console) -> None:
-    """Run the study and write its results.
+    """Run the study and write its results, family by family.
 
     Raises:
-        ValueError: if there is no seed, or the family is unknown.
+        ValueError: if a seed, a family or a method is missing, doubled or unknown.
     """
-    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
-        raise ValueError(f"seeds must be at least one, no two alike, got {options.seeds}")
-    family = envs.make(options.family)
-    folder = place(options, family.name, (".md", ".json", ".png"))
+    _check(options)
+    studies = [Study(options, name) for name in options.families]
+    names = [*(study.family.name for study in studies), "learning"]
+    files = [f"{name}{suffix}" for name in names for suffix in (".md", ".json", ".png")]
+    folder = results_folder(options.out, "bench-learning", files, overwrite=options.overwrite)
     results_folder(options.runs, "bench", (), overwrite=False)
-    cells = cells_of(options)
-    train_cells([cell for arms in cells for cell in arms], jobs=options.jobs, console=console)
-    evaluations, costs = [], []
-    for seed, arms in zip(options.seeds, cells, strict=True):
-        with console.status(f"evaluating training seed {seed}"):
-            evaluation, cost = evaluate(options, arms, seed)
-        evaluations.append(evaluation)
-        costs.append(cost)
-    report = present(evaluations, "MAML", folder_of(options) / "report", console)
-    (folder_of(options) / "report" / "returns.png").replace(folder / f"{family.name}.png")
-    training = {arm: _training(cells, index) for index, arm in enumerate(ARMS)}
-    settings = read_json(cells[0][0].folder / CONFIG)
-    contents = {
-        "command": command,
-        **report.as_json(),
-        "training": training,
-        "evaluation_cpu_seconds": costs,
-        "settings": {key: settings[key] for key in ("config", "base_kwargs", "total_timesteps")},
-        "machine": machine(),
-    }
-    write_json(folder / f"{family.name}.json", contents)
-    text = document(report, command, training, contents["machine"], options)
-    write_file(folder / f"{family.name}.md", text.encode())
-    console.print(f"Written to {folder}/{family.name}.md", soft_wrap=True)
+    comparisons = []
+    for study in studies:
+        console.print(f"{study.family.name}", style="bold")
+        comparison = study.run(console)
+        comparisons.append(comparison)
+        _write_family(comparison, command, folder, console)
+    where = machine()
+    contents = {"command": command, "machine": where, "families": options.families}
+    gaps = {comparison.family: comparison.gaps_as_json() for comparison in comparisons}
+    write_json(folder / "learning.json", {**contents, "gap_closed": gaps})
+    text = overview_page(comparisons, command, where)
+    write_file(folder / "learning.md", text.encode())
+    draw(comparisons, folder / "learning.png")
+    console.print(overview_table(comparisons))
+    console.print(f"Written to {folder}/learning.md", soft_wrap=True)
 
 
-def folder_of(options: Learning) -> Path:
-    """Return the folder of a study's runs."""
-    horizon = "" if options.horizon is None else f"-{options.horizon}"
-    return options.runs / f"{options.family}{horizon}"
+def _check(options: Learning) -> None:
+    for name in ("seeds", "families", "methods"):
+        values = getattr(options, name)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{name} must be at least one, no two alike, got {values}")
+    if unknown := sorted(set(options.methods) - set(METHODS)):
+        raise ValueError(f"there is no method {', '.join(unknown)}; there are {', '.join(METHODS)}")
+    for family in options.families:
+        envs.make(family)
+    options.protocol(1)
 
 
-def cells_of(options: Learning) -> list[list[Cell]]:
-    """Return the training runs: for each seed, one for every arm."""
-    extra: list[str] = shlex.split(options.train_options)
-    if options.total_timesteps is not None:
-        extra += ["--total-timesteps", str(options.total_timesteps)]
-    if options.horizon is not None:
-        extra += ["--horizon", str(options.horizon)]
-    return [
-        [
-            Cell(
-                folder_of(options) / f"{arm}-{seed}",
-                (options.family, "--arm", arm, "--seed", str(seed), *extra),
+def _write_family(comparison: Comparison, command: str, folder: Path, console: Console) -> None:
+    name, where = comparison.family, machine()
+    contents = {"command": command, **comparison.as_json(), "machine": where}
+    write_json(folder / f"{name}.json", contents)
+    write_file(folder / f"{name}.md", family_page(comparison, command, where).encode())
+    draw([comparison], folder / f"{name}.png")
+    console.print(terminal_table(comparison))
+    console.print(f"Written to {folder}/{name}.md", soft_wrap=True)
+
+
+class Study:
+    """All runs on one family.
+
+    Args:
+        options: of the whole study.
+        family: the family's id.
+    """
+
+    def __init__(self, options: Learning, family: str) -> None:
+        self.options = options
+        changes = {} if options.horizon is None else {"horizon": options.horizon}
+        self.family = envs.make(family, **changes)
+        horizon = "" if options.horizon is None else f"-{options.horizon}"
+        self.folder = options.runs / f"{self.family.name}{horizon}"
+        self.methods = {name: METHODS[name] for name in options.methods}
+
+    def run(self, console: Console) -> Comparison:
+        """Train and evaluate what is not done yet, and return everything."""
+        cells = {
+            name: [self.cell(name, seed) for seed in self.options.seeds]
+            for name in (*BASELINES, *self.methods)
+        }
+        waiting = [cell for own in cells.values() for cell in own]
+        train_cells(waiting, jobs=self.options.jobs, console=console)
+        curves: dict[str, list[Mapping[str, Curve]]] = {}
+        costs: dict[str, float] = {}
+        for name in ("baselines", *self.methods):
+            with console.status(f"evaluating {name}"):
+                done = [
+                    self._evaluated(name, cells, index) for index in range(len(cells["robust"]))
+                ]
+            curves[name] = [own for own, _ in done]
+            costs[name] = sum(cost for _, cost in done)
+        reports = {name: summarise(self._evaluations(curves, name), name) for name in self.methods}
+        training = {name: _training(own) for name, own in cells.items()}
+        return Comparison(
+            family=self.family.name,
+            baseline_episodes=preset(self.family.name).support_episodes,
+            reports=reports,
+            training=training,
+            evaluation_cpu_seconds=costs,
+        )
+
+    def cell(self, name: str, seed: int) -> Cell:
+        """Return the training run of a method or a baseline."""
+        words = ["--arm", name] if name in BASELINES else list(self.methods[name].words)
+        extra = shlex.split(self.options.train_options)
+        for option in ("total_timesteps", "horizon"):
+            if (value := getattr(self.options, option)) is not None:
+                extra += [f"--{option.replace('_', '-')}", str(value)]
+        return Cell(
+            self.folder / f"{name}-{seed}",
+            (self.family.name, *words, "--seed", str(seed), *extra),
+        )
+
+    def support_episodes(self, name: str) -> int:
+        """Return the episodes before each update of a method."""
+        method = self.methods.get(name, Method("MAML"))
+        return method.preset(self.family.name).support_episodes
+
+    def _evaluations(
+        self, curves: Mapping[str, Sequence[Mapping[str, Curve]]], name: str
+    ) -> list[Evaluation]:
+        episodes = self.support_episodes(name)
+        seconds = float(episodes * self.family.horizon * self.family.dt)
+        return [
+            Evaluation(
+                self.family.name, self.options.protocol(episodes), seed, {**others, **own}, seconds
             )
-            for arm in ARMS
+            for seed, others, own in zip(
+                self.options.seeds, curves["baselines"], curves[name], strict=True
+            )
         ]
-        for seed in options.seeds
-    ]
+
+    def _evaluated(
+        self, name: str, cells: Mapping[str, Sequence[Cell]], index: int
+    ) -> tuple[Mapping[str, Curve], float]:
+        """Return the curves of a method or of all baselines for one seed, and their CPU seconds."""
+        needed = BASELINES if name == "baselines" else (name,)
+        seed, protocol = (
+            self.options.seeds[index],
+            self.options.protocol(self.support_episodes(name)),
+        )
+        path = self.folder / f"{name}-{seed}.evaluation.json"
+        cost = path.with_name(f"{name}-{seed}.evaluation-cost.json")
+        ended = max((cells[own][index].folder / SUMMARY).stat().st_mtime for own in needed)
+        if cost.is_file() and path.stat().st_mtime > ended:
+            done = Evaluation.load(path)
+            if done.protocol == protocol:
+                return done.curves, float(read_json(cost)["cpu_seconds"])
+        clock, jobs = CpuClock(), self.options.jobs
+        evaluator = Evaluator(self.family, protocol, num_workers=0 if jobs == 1 else jobs)
+        curves = self._curves(evaluator, name, cells, index)
+        seconds = evaluator.robot_seconds
+        Evaluation(self.family.name, protocol, seed, curves, seconds).save(path)
+        spent = clock.read()
+        write_json(cost, spent)
+        return curves, spent["cpu_seconds"]
+
+    def _curves(
+        self, evaluator: Evaluator, name: str, cells: Mapping[str, Sequence[Cell]], index: int
+    ) -> Mapping[str, Curve]:
+        if name != "baselines":
+            return {"adapted": evaluator.adapted(load(cells[name][index].checkpoint))}
+        robust, oracle = (load_baseline(cells[own][index].checkpoint) for own in BASELINES)
+        return evaluator.baselines(robust, oracle)
 
 
-def evaluate(options: Learning, arms: Sequence[Cell], seed: int) -> tuple[Evaluation, float]:
-    """Return a seed's evaluation and its CPU seconds, from its file if it was done before."""
-    path = folder_of(options) / f"evaluation-{seed}.json"
-    cost = path.with_name(f"evaluation-{seed}.cost.json")
-    if path.is_file() and path.stat().st_mtime > max(_ended(cell) for cell in arms):
-        done = Evaluation.load(path)
-        if done.protocol == options.protocol:
-            return done, float(read_json(cost).get("cpu_seconds", 0.0))
-    clock = CpuClock()
-    learners = load_arms(*([cell.checkpoint] for cell in arms))[0]
-    evaluator = Evaluator(
-        learners[0].family, options.protocol, num_workers=0 if options.jobs == 1 else options.jobs
+def _training(cells: Sequence[Cell]) -> Training:
+    """Return what a method cost and reached, a list with an entry per seed."""
+    summaries = [read_json(cell.folder / SUMMARY) for cell in cells]
+    settings: dict[str, Any] = read_json(cells[0].folder / CONFIG)
+    keys = ("cpu_seconds", "num_timesteps", "iterations", "best_num_timesteps")
+    return Training(
+        settings={
+            key: settings[key]
+            for key in ("learner", "algorithm", "config", "base_kwargs", "total_timesteps")
+        },
+        **{key: tuple(summary[key] for summary in summaries) for key in keys},
     )
-    evaluation = evaluator.evaluate(*learners)
-    evaluation.save(path)
-    spent = clock.read()
-    write_json(cost, spent)
-    return evaluation, spent["cpu_seconds"]
-
-
-def _ended(cell: Cell) -> float:
-    return (cell.folder / SUMMARY).stat().st_mtime
-
-
-def _training(cells: Sequence[Sequence[Cell]], arm: int) -> dict[str, list[Any]]:
-    """Return what an arm cost and reached, a list with an entry per seed."""
-    summaries = [read_json(arms[arm].folder / SUMMARY) for arms in cells]
-    keys = ("cpu_seconds", "wall_seconds", "num_timesteps", "iterations", "best_num_timesteps")
-    return {key: [summary[key] for summary in summaries] for key in keys}
-
-
-def document(
-    report: Report,
-    command: str,
-    training: dict[str, dict[str, list[Any]]],
-    where: dict[str, Any],
-    options: Learning,
-) -> str:
-    """Return the results as a page."""
-    lines = [
-        f"# {report.family}",
-        "",
-        f"```console\n$ {command}\n```",
-        "",
-        markdown(report, f"{report.family}.png"),
-        "| training | CPU seconds per seed | environment steps | meta-iterations | best at step |",
-        "|---|---|---|---|---|",
-    ]
-    for arm, cost in training.items():
-        seconds = ", ".join(f"{value:.0f}" for value in cost["cpu_seconds"])
-        best = ", ".join(f"{value:,}" for value in cost["best_num_timesteps"])
-        steps, iterations = mean(cost["num_timesteps"]), mean(cost["iterations"])
-        lines.append(f"| {arm} | {seconds} | {steps:,.0f} | {iterations:,.0f} | {best} |")
-    scales = dataclasses.asdict(options.protocol)
-    lines += [
-        "",
-        "CPU seconds are user and system time of the training process and its workers, from the making of the learner "
-        "to the last checkpoint, validation included; Python's start and the imports before it are not.",
-        f"Training seeds {', '.join(map(str, report.seeds))}; protocol "
-        f"{', '.join(f'{key} {value}' for key, value in scales.items())}.",
-        described(where),
-        "",
-    ]
-    return "\n".join(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 import subprocess
 import sys
 import time
@@ -116,31 +115,6 @@ def test_a_cell_that_fails_says_why(tmp_path: Path) -> None:
         train_cells([cell], jobs=1, console=QUIET)
     with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
         train_cells([cell], jobs=0, console=QUIET)
-
-
-@pytest.mark.slow
-def test_a_study_of_learning_goes_on_where_it_was(metamotor: Program, tmp_path: Path) -> None:
-    words = ["bench", "learning", "--family", TINY[0], f"--train-options={shlex.join(TINY[1:])}"]
-    words += ["--horizon", "20", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
-    words += ["--num-tasks", "2", "--num-updates", "1", "--support-episodes", "2"]
-    words += ["--query-episodes", "1", "--validation-tasks", "1", "--jobs", "2"]
-    words += ["--seeds", "3"]
-    assert metamotor(*words).code == 0
-    runs = tmp_path / "runs" / "PointNavigation-v0-20"
-    made = [*runs.glob("*/summary.json"), runs / "evaluation-3.json"]
-    before = {path: path.stat().st_mtime_ns for path in made}
-    assert len(before) == 4
-    refused = metamotor(*words)
-    assert refused.code == 2
-    assert "PointNavigation-v0.md is there already" in refused.err
-    done = metamotor(*words, "--overwrite")
-    assert done.code == 0, done.err
-    assert before == {path: path.stat().st_mtime_ns for path in made}
-    results = read_json(tmp_path / "out" / "PointNavigation-v0.json")
-    assert results["training_seeds"] == [3]
-    assert all(len(arm["cpu_seconds"]) == 1 for arm in results["training"].values())
-    assert (tmp_path / "out" / "PointNavigation-v0.png").is_file()
-    assert "metamotor bench learning" in (tmp_path / "out" / "PointNavigation-v0.md").read_text()
 
 
 @pytest.mark.slow

@@ -1,0 +1,169 @@
+"""The study of methods: what it trains, that it goes on where it was, and what its tables say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metamotor.meta.evaluation import Curve, Evaluation, Protocol
+from metamotor.scripts.benchmarks.comparison import (
+    Comparison,
+    Training,
+    draw,
+    family_page,
+    overview_page,
+    rows,
+)
+from metamotor.scripts.benchmarks.learning import Learning, Study
+from metamotor.scripts.cells import is_finished
+from metamotor.scripts.methods import METHODS, STUDIED
+from metamotor.scripts.report import summarise
+from metamotor.scripts.runs import read_json
+from metamotor.scripts.train import build, parse_train
+from tests.scripts.conftest import Program
+
+TINY = (
+    *("--families", "PointNavigation-v0", "--methods", "MAML", "MPO", "--horizon", "20"),
+    *("--total-timesteps", "400", "--num-tasks", "2", "--num-updates", "2", "--query-episodes"),
+    *("1", "--validation-tasks", "1", "--jobs", "2", "--seeds", "3"),
+    "--train-options=--meta-batch-size 2 --net-arch 8 --validation-tasks 2 --validation-episodes 1",
+)
+MACHINE: Mapping[str, Any] = {"versions": {}, "cores": 2, "processor": "none"}
+
+
+@pytest.mark.parametrize("family", STUDIED)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_what_its_words_say(family: str, name: str) -> None:
+    method = METHODS[name]
+    learner = build(parse_train([family, *method.words]))
+    assert type(learner).__name__ == method.learner
+    for option, value in method.changes.items():
+        assert getattr(learner.config, option) == value
+
+
+def test_runs_are_of_the_method_the_arm_and_the_seed() -> None:
+    study = Study(Learning(horizon=30, total_timesteps=100), "PandaReach-v0")
+    cell = study.cell("FOMAML", 7)
+    assert cell.folder == Path("runs/bench/PandaReach-v0-30/FOMAML-7")
+    options = parse_train(cell.argv)
+    assert (options.seed, options.arm, options.horizon) == (7, "adapted", 30)
+    assert options.config.first_order
+    oracle = parse_train(study.cell("oracle", 7).argv)
+    assert (oracle.arm, oracle.total_timesteps) == ("oracle", 100)
+    assert not is_finished(cell)
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_where_it_was(metamotor: Program, tmp_path: Path) -> None:
+    words = ["bench", "learning", *TINY]
+    words += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    done = metamotor(*words)
+    assert done.code == 0, done.err
+    runs = tmp_path / "runs" / "PointNavigation-v0-20"
+    made = [*runs.glob("*/summary.json"), *runs.glob("*.evaluation.json")]
+    before = {path: path.stat().st_mtime_ns for path in made}
+    assert len(before) == 4 + 3
+    refused = metamotor(*words)
+    assert refused.code == 2
+    assert "PointNavigation-v0.md is there already" in refused.err
+    done = metamotor(*words, "--overwrite")
+    assert done.code == 0, done.err
+    assert before == {path: path.stat().st_mtime_ns for path in made}
+    results = read_json(tmp_path / "out" / "PointNavigation-v0.json")
+    assert set(results["methods"]) == {"MAML", "MPO"}
+    for report in results["methods"].values():
+        assert report["training_seeds"] == [3]
+    # All share the baselines, and are measured on the same tasks with the same random numbers.
+    returns = [report["returns"]["stochastic"] for report in results["methods"].values()]
+    assert all(own["idle"] == returns[0]["idle"] for own in returns)
+    assert all(len(run["cpu_seconds"]) == 1 for run in results["training"].values())
+    for name in ("PointNavigation-v0", "learning"):
+        assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "metamotor bench learning" in (tmp_path / "out" / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--methods", "MAML", "RL²"), "there is no method RL²; there are MAML, ProMP, FOMAML"),
+        (("--methods", "ES", "ES"), "methods must be at least one, no two alike"),
+        (("--seeds", "1", "1"), "seeds must be at least one, no two alike"),
+        (("--num-tasks", "0"), "num_tasks must be at least 1, got 0"),
+        (("--families", "Moon-v0"), "Moon-v0"),
+    ],
+)
+def test_a_study_of_nothing_is_refused(
+    metamotor: Program, words: tuple[str, ...], message: str
+) -> None:
+    refused = metamotor("bench", "learning", *words)
+    assert refused.code == 2
+    assert message in refused.err
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+def curve(*points: float) -> Curve:
+    """The same return on all four tasks at each point."""
+    returns = np.tile(np.array(points, dtype=float), (4, 1))
+    return Curve(returns, returns + 1.0, (1.0,) * (len(points) - 1))
+
+
+def comparison(oracle: float = 10.0) -> Comparison:
+    baselines = {
+        "idle": curve(0, 0, 0),
+        "robust": curve(1, 1, 1),
+        "fine_tuned": curve(1, 2, 4),
+        "scratch": curve(-5, -4, -3),
+        "oracle": curve(oracle, oracle, oracle),
+    }
+    reports = {}
+    for name, after, episodes in (("MAML", (0, 8, 9), 10), ("MPO", (0, 4, 4), 1)):
+        protocol = Protocol(num_tasks=4, num_updates=2, support_episodes=episodes)
+        curves = {**baselines, "adapted": curve(*after)}
+        done = Evaluation("PandaReach-v0", protocol, 0, curves, 1.5 * episodes)
+        reports[name] = summarise([done], name)
+    settings = {
+        **{"learner": "MAML", "algorithm": "PPO", "config": {"inner_lr": 0.1}},
+        **{"base_kwargs": {"gamma": 0.9}, "total_timesteps": 1000},
+    }
+    cost = Training(settings, (61.7,), (1_200_000,), (30,), (1_000_000,))
+    training = {name: cost for name in ("robust", "oracle", "MAML", "MPO")}
+    return Comparison("PandaReach-v0", 10, reports, training, {"MAML": 3.0})
+
+
+def test_a_row_has_returns_gaps_and_what_they_cost() -> None:
+    table = {row[0]: row[1:] for row in rows(comparison(), "stochastic")}
+    assert list(table) == [
+        *("idle", "robust", "fine-tuned", "scratch", "**MAML**", "**MPO**", "oracle")
+    ]
+    assert table["**MAML**"] == [
+        *("0.0 [0.0, 0.0]", "8.0 [8.0, 8.0]", "9.0 [9.0, 9.0]"),
+        *("0.75 [0.75, 0.75]", "0.83 [0.83, 0.83]"),
+        *("10 episodes, 15.0 s", "1.20M", "62 CPU s"),
+    ]
+    assert table["**MPO**"][3:6] == ["0.25 [0.25, 0.25]", "0.00 [0.00, 0.00]", "1 episode, 1.5 s"]
+    assert table["fine-tuned"][-3:] == ["10 episodes, 15.0 s", "", ""]
+    assert table["idle"] == ["0.0 [0.0, 0.0]", *[""] * 7]
+    assert len({len(row) for row in table.values()}) == 1
+
+
+def test_no_gap_is_claimed_where_there_is_none() -> None:
+    table = {row[0]: row[1:] for row in rows(comparison(oracle=3.0), "stochastic")}
+    assert table["**MAML**"][3:5] == ["6.00 [6.00, 6.00]", "–"]
+
+
+def test_pages_and_figures(tmp_path: Path) -> None:
+    both = [comparison(), comparison(oracle=1.0)]
+    page = family_page(both[0], "metamotor bench learning", MACHINE)
+    assert "Best other, stochastic: fine-tuned after 1, fine-tuned after 2." in page
+    assert "| MAML | 0.0 → 8.0 → 9.0 |" in page
+    overview = overview_page(both, "metamotor bench learning", MACHINE)
+    assert "| MAML | **0.75 [0.75, 0.75]** | – |" in overview
+    assert "| MPO | 0.25 [0.25, 0.25] | – |" in overview
+    assert "15 s, 1.20M, 62 CPU s" in overview
+    assert draw(both, tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
