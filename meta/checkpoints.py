@@ -171,10 +171,10 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def fitting(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that are expected, checked to have the same shapes and types.
+    """Return the tensors that are expected, checked to have the same shapes and types, and to be all.
 
     Raises:
-        ValueError: naming the first that is missing or different.
+        ValueError: naming the first that is missing or different, or those that have no place.
     """
     for name, like in expected.items():
         if name not in tensors:
@@ -185,6 +185,8 @@ def fitting(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> di
                 f"{name} has the shape {tuple(given.shape)} of {given.dtype}, "
                 f"not {tuple(like.shape)} of {like.dtype}"
             )
+    if unknown := sorted(set(tensors) - set(expected)):
+        raise ValueError(f"there is no place for {', '.join(unknown)}")
     return {name: tensors[name] for name in expected}
 
 

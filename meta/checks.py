@@ -71,6 +71,26 @@ def check_number(
         raise ValueError(f"{name} must be finite, got {value}")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        ValueError: naming the option and what was given.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Refuse what is not one of a few values.
+
+    Raises:
+        ValueError: naming the option, what was given and what there is.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
+
+
 def check_algorithm(
     algorithm: Any,
     fitting: Sequence[type[BaseAlgorithm]] = (BaseAlgorithm,),

@@ -30,11 +30,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 from metamotor.meta.actors import MLP, Actor, CategoricalActor
+from metamotor.meta.adam import adam_places, adam_state, load_adam
 from metamotor.meta.checkpoints import fitting
-from metamotor.meta.checks import check_number, check_whole
+from metamotor.meta.checks import check_choice, check_flag, check_number, check_whole
 from metamotor.meta.functional import evolution
-from metamotor.meta.functional.evolution import ClimbMode, Moments
+from metamotor.meta.functional.evolution import ClimbMode
 from metamotor.meta.functional.inner_step import Params
+from metamotor.meta.functional.moments import Moments
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.on_policy import OnPolicyAdapter
 from metamotor.meta.rollouts import EpisodeBatch, derive_seed
@@ -56,6 +58,8 @@ Array = NDArray[Any]
 AdaptationKind = Literal["gradient", "hill_climbing", "none"]
 Outer = Literal["adam", "cmaes", "sepcmaes"]
 
+SMALLEST_DEVIATION = 1e-2
+"""Observations that vary by less are not blown up any further."""
 MAX_CMA_PARAMETERS = 400
 """Up to which full CMA-ES is taken: each candidate costs d² numbers and d³ operations."""
 
@@ -106,14 +110,9 @@ class ESConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with what was received."""
-        for name in ("adaptation", "climb_mode", "outer"):
-            allowed = get_args(
-                {"adaptation": AdaptationKind, "climb_mode": ClimbMode, "outer": Outer}[name]
-            )
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
-                )
+        check_choice("adaptation", self.adaptation, get_args(AdaptationKind))
+        check_choice("climb_mode", self.climb_mode, get_args(ClimbMode))
+        check_choice("outer", self.outer, get_args(Outer))
         for name in (
             "updates",
             "episodes_per_task",
@@ -128,12 +127,8 @@ class ESConfig:
         check_number("weight_decay", self.weight_decay, low=0.0)
         check_number("later_step_decay", self.later_step_decay, low=0.0, high=1.0)
         for name in ("learn_step_sizes", "search_log_std", "normalize_observations"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        if self.deterministic is not None and not isinstance(self.deterministic, bool):
-            raise ValueError(
-                f"deterministic must be True, False or None, got {self.deterministic!r}"
-            )
+            check_flag(name, getattr(self, name))
+        check_choice("deterministic", self.deterministic, (True, False, None))
         if self.outer == "adam":
             self._check_pairs()
         least = 2 * (self.climb_repeats if self.climb_mode == "average" else 1)
@@ -197,7 +192,7 @@ class ES(MetaLearner):
             (len(self.layout.names),), float(np.log(start)), requires_grad=True
         )
         size = self.family.observation_space.shape[0]
-        self.moments = Moments.none(size)
+        self.moments = Moments.empty(size)
         groups: list[dict[str, Any]] = [
             {"params": [self.centre], "weight_decay": config.weight_decay},
             {"params": [self.log_step_sizes]},
@@ -287,7 +282,7 @@ class ES(MetaLearner):
         """What observations are normalised by."""
         if not self.config.normalize_observations:
             return None
-        return Normalizer(self.moments.mean, self.moments.std)
+        return Normalizer(self.moments.mean, self.moments.deviation(SMALLEST_DEVIATION))
 
     def initial_state(self) -> Adapted:
         """Return the meta-parameters as the policy of a task of which nothing is known."""
@@ -520,12 +515,14 @@ class ES(MetaLearner):
         return {"centre": self.centre, "log_step_sizes": self.log_step_sizes}
 
     def _state(self) -> Params:
+        tensors = self._state_of_search()
+        return tensors | adam_state(self.optimizer, self._leaves())
+
+    def _state_of_search(self) -> Params:
+        """Return all of the state but the optimiser's."""
         tensors = {name: leaf.detach() for name, leaf in self._leaves().items()}
-        for name, leaf in self._leaves().items():
-            for key, value in self.optimizer.state.get(leaf, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value.detach()
         if self.config.normalize_observations:
-            for name in ("count", "mean", "squares"):
+            for name in ("count", "mean", "variance"):
                 part = getattr(self.moments, name)
                 tensors[f"moments.{name}"] = torch.tensor(part, dtype=torch.float64)
         if self.cma is not None:
@@ -534,31 +531,17 @@ class ES(MetaLearner):
         return tensors
 
     def _load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        expected = {
-            name: value for name, value in self._state().items() if not name.startswith("optimizer")
-        }
-        for name, leaf in self._leaves().items():
-            if f"optimizer.{name}.step" in tensors:
-                expected[f"optimizer.{name}.step"] = torch.tensor(0.0)
-                expected[f"optimizer.{name}.exp_avg"] = leaf
-                expected[f"optimizer.{name}.exp_avg_sq"] = leaf
-        found = fitting(tensors, expected)
-        if unknown := sorted(set(tensors) - set(found)):
-            raise ValueError(f"there is no place for {', '.join(unknown)}")
-        for name, leaf in self._leaves().items():
-            with torch.no_grad():
+        leaves = self._leaves()
+        found = fitting(tensors, self._state_of_search() | adam_places(leaves, tensors))
+        with torch.no_grad():
+            for name, leaf in leaves.items():
                 leaf.copy_(found[name])
-            self.optimizer.state.pop(leaf, None)
-            if f"optimizer.{name}.step" in found:
-                self.optimizer.state[leaf] = {
-                    key: found[f"optimizer.{name}.{key}"].clone()
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+        load_adam(self.optimizer, leaves, found)
         if self.config.normalize_observations:
             self.moments = Moments(
                 float(found["moments.count"]),
                 found["moments.mean"].numpy().copy(),
-                found["moments.squares"].numpy().copy(),
+                found["moments.variance"].numpy().copy(),
             )
         if self.cma is not None:
             state = {

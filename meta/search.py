@@ -9,6 +9,7 @@ Shapes: d parameters in k tensors, O numbers of an observation, A of an action.
 from __future__ import annotations
 
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -18,13 +19,8 @@ from numpy.typing import NDArray
 
 from metamotor.meta.actors import MLP, Actor, CategoricalActor, GaussianActor
 from metamotor.meta.functional import policy_gradient, returns
-from metamotor.meta.functional.evolution import (
-    ClimbMode,
-    Moments,
-    direction,
-    fold_normalizer,
-    hill_climb,
-)
+from metamotor.meta.functional.evolution import ClimbMode, direction, fold_normalizer, hill_climb
+from metamotor.meta.functional.moments import Moments
 from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, Workplace, derive_seed
 
 Array = NDArray[Any]
@@ -43,7 +39,7 @@ class Normalizer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(ABC):
     """How a flat vector becomes a policy: the names and shapes of its tensors, one after another."""
 
     names: tuple[str, ...]
@@ -75,11 +71,11 @@ class Layout:
         """Return one value a tensor (k,) as one a parameter (d,)."""
         return np.repeat(values, self.sizes)
 
+    @abstractmethod
     def make_actor(
         self, vector: Array, normalizer: Normalizer | None, workplace: Workplace
     ) -> Actor:
         """Return the policy of a vector (d,) as it takes observations that are not normalised."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

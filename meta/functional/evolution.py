@@ -8,7 +8,6 @@ Shapes: d parameters, n pairs, O numbers of an observation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 ClimbMode = Literal["average", "batch"]
-
-STD_FLOOR = 1e-2
-"""Smallest standard deviation an observation is divided by, so that one that hardly moves is not blown up."""
-
 
 # The search gradient --------------------------------------------------------------------------------
 
@@ -150,48 +145,6 @@ def hill_climb(
 
 
 # Observation statistics -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean and sum of squared deviations of observations; merging is exact whatever the parts."""
-
-    count: float
-    mean: Array
-    """(O,) float64."""
-    squares: Array
-    """(O,) float64, Σ (o − mean)²."""
-
-    @classmethod
-    def none(cls, size: int) -> Moments:
-        """Return the moments of no observation."""
-        return cls(0.0, np.zeros(size), np.zeros(size))
-
-    @classmethod
-    def of(cls, observations: Array) -> Moments:
-        """Return the moments of observations (S, O)."""
-        rows = np.asarray(observations, dtype=np.float64)
-        if not len(rows):
-            return cls.none(rows.shape[1])
-        mean = rows.mean(axis=0)
-        return cls(float(len(rows)), mean, ((rows - mean) ** 2).sum(axis=0))
-
-    def merged(self, other: Moments) -> Moments:
-        """Return the moments of both together (Chan, Golub and LeVeque 1983)."""
-        count = self.count + other.count
-        if count == 0.0:
-            return self
-        step = other.mean - self.mean
-        mean = self.mean + step * (other.count / count)
-        squares = self.squares + other.squares + step**2 * (self.count * other.count / count)
-        return Moments(count, mean, squares)
-
-    @property
-    def std(self) -> Array:
-        """Standard deviation, at least `STD_FLOOR`; 1 where nothing was observed. Shape: (O,)."""
-        if self.count == 0.0:
-            return np.ones_like(self.mean)
-        return np.asarray(np.maximum(np.sqrt(self.squares / self.count), STD_FLOOR))
 
 
 def fold_normalizer(weight: Array, bias: Array, mean: Array, std: Array) -> tuple[Array, Array]:

@@ -198,7 +198,7 @@ def test_permuting_the_jobs_permutes_their_results(changes):
     for one, other in zip(results, again, strict=True):
         np.testing.assert_array_equal(one.returns, other.returns)
         assert one.num_steps == other.num_steps
-        np.testing.assert_array_equal(one.moments.squares, other.moments.squares)
+        np.testing.assert_array_equal(one.moments.variance, other.moments.variance)
     assert not np.array_equal(results[0].returns, results[1].returns)
 
 
@@ -536,7 +536,10 @@ def test_a_policy_that_is_no_plain_network_climbs():
         (lambda: make_learner(later_step_decay=2.0), "later_step_decay must be between 0 and 1"),
         (lambda: make_learner(updates=0), "updates must be at least 1, got 0"),
         (lambda: make_learner(episodes_per_evaluation=1.5), "must be a whole number, got 1.5"),
-        (lambda: make_learner(deterministic="yes"), "True, False or None, got 'yes'"),
+        (
+            lambda: make_learner(deterministic="yes"),
+            "deterministic must be one of True, False, None, got 'yes'",
+        ),
         (lambda: make_learner(search_log_std=1), "search_log_std must be True or False, got 1"),
         (lambda: make_learner(sgima=1), "does not know sgima"),
         (lambda: make_learner(base_kwargs=OWN), "adaptation='gradient' fits plain.*Squares"),

@@ -9,7 +9,6 @@ import torch
 from torch.distributions import Categorical, Normal
 
 from metamotor.meta.functional import evolution, policy_gradient
-from metamotor.meta.functional.evolution import Moments
 
 RNG = np.random.default_rng(0)
 
@@ -159,27 +158,6 @@ def test_too_few_episodes_to_climb_are_refused(mode, repeats, least):
     assert climb(least).best_return == 0
     with pytest.raises(ValueError, match=f"at least {least} episodes.*got {least - 1}"):
         climb(least - 1)
-
-
-def test_merged_statistics_are_those_of_all_observations():
-    data = 1e4 + RNG.standard_normal((100, 3)) * [1, 10, 0.1]
-    parts = [Moments.of(part) for part in np.split(data, [1, 1, 40, 97])]  # one is empty
-    merged = Moments.none(3)
-    for part in parts:
-        merged = merged.merged(part)
-    assert merged.count == 100
-    np.testing.assert_allclose(merged.mean, data.mean(axis=0), rtol=1e-14)
-    np.testing.assert_allclose(merged.std, data.std(axis=0), rtol=1e-9)
-    pairwise = (parts[0].merged(parts[1])).merged(parts[2].merged(parts[3].merged(parts[4])))
-    np.testing.assert_allclose(pairwise.std, merged.std, rtol=1e-9)
-
-
-def test_statistics_of_nothing_and_of_what_stands_still_normalise_nothing():
-    none = Moments.none(2)
-    np.testing.assert_array_equal(none.std, [1, 1])
-    np.testing.assert_array_equal(none.merged(none).mean, [0, 0])
-    still = Moments.of(np.full((50, 2), 3.0))
-    np.testing.assert_array_equal(still.std, evolution.STD_FLOOR)
 
 
 def test_a_folded_normaliser_gives_the_same_outputs():

@@ -14,7 +14,6 @@ from gymnasium import spaces
 
 from metamotor import envs
 from metamotor.envs import point_navigation
-from metamotor.meta.functional.moments import Moments
 from metamotor.meta.hypernetwork import ContextNetwork
 from metamotor.meta.rollouts import RolloutJob, Workplace
 from metamotor.meta.trials import ActionEncoder, ContextPolicy, TrialActor, TrialJob
@@ -231,16 +230,3 @@ def test_a_worker_needs_no_torch_for_a_trial():
     ).stdout.split()
     assert float(answer[0]) == job.run(Workplace(POINT))[0].rewards.sum()
     assert answer[1] == b"False"
-
-
-def test_moments_in_parts_are_moments_of_the_whole():
-    samples = np.random.default_rng(0).normal(3.0, 2.0, size=(100, 2))
-    parts = Moments.empty(2)
-    for part in np.array_split(samples, [7, 30]):
-        parts = parts.updated(part)
-    assert parts.count == 100
-    np.testing.assert_allclose(parts.mean, samples.mean(axis=0))
-    np.testing.assert_allclose(parts.variance, samples.var(axis=0))
-    forgetful = parts.updated(np.full((100, 2), 7.0), limit=0.0)
-    np.testing.assert_allclose(forgetful.mean, 7.0)
-    np.testing.assert_allclose(forgetful.variance, 0.0)
