@@ -23,6 +23,7 @@ from torch import Tensor
 import metamotor
 from metamotor.envs import Task
 from metamotor.meta.actors import Actor
+from metamotor.meta.adam import PREFIX
 from metamotor.meta.checkpoints import encode, read_checkpoint, write_checkpoint
 from metamotor.meta.checks import (
     check_algorithm,
@@ -385,9 +386,27 @@ class MetaLearner(ABC):
 
     # Files ----------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> Path:
-        """Write a checkpoint that `load` and then `learn` go on from to the same bits; return where."""
-        return write_checkpoint(path, self._state(), self._document())
+    def save(
+        self,
+        path: str | Path,
+        notes: Mapping[str, Any] | None = None,
+        *,
+        with_optimizer: bool = True,
+    ) -> Path:
+        """Write a checkpoint that `load` and then `learn` go on from to the same bits; return where.
+
+        Args:
+            path: where.
+            notes: what else must be current together with it, as JSON has it; `read_checkpoint` returns it under this
+                name.
+            with_optimizer: keep what the outer optimiser remembers; without it the file takes a third of the space and
+                serves for adaptation, and training goes on from it with a new optimiser.
+        """
+        tensors = self._state()
+        if not with_optimizer:
+            tensors = {name: own for name, own in tensors.items() if not name.startswith(PREFIX)}
+        extra = {} if notes is None else {"notes": dict(notes)}
+        return write_checkpoint(path, tensors, {**self._document(), **extra})
 
     def _document(self) -> dict[str, Any]:
         return {

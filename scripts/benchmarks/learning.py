@@ -16,6 +16,8 @@ from rich.console import Console
 
 from metamotor import envs
 from metamotor.meta.evaluation import Curve, Evaluation, Evaluator, Protocol
+from metamotor.meta.zoo import Entry
+from metamotor.scripts.benchmarks import zoo
 from metamotor.scripts.benchmarks.comparison import (
     Comparison,
     Training,
@@ -73,6 +75,8 @@ class Learning:
     """Folder of the results; without it, a new one in runs/."""
     overwrite: bool = False
     """Replace results that are in it already."""
+    zoo: Path | None = None
+    """Write the checkpoints there too, small and with an index, as `metamotor zoo` lists them."""
     train_options: str = ""
     """Further options for every run, as `metamotor train` takes them: --train-options='--validation-interval 2'."""
 
@@ -100,12 +104,20 @@ def run(options: Learning, command: str, console: Console) -> None:
     files = [f"{name}{suffix}" for name in names for suffix in (".md", ".json", ".png")]
     folder = results_folder(options.out, "bench-learning", files, overwrite=options.overwrite)
     results_folder(options.runs, "bench", (), overwrite=False)
-    comparisons = []
+    comparisons: list[Comparison] = []
+    entries: list[Entry] = []
     for study in studies:
         console.print(f"{study.family.name}", style="bold")
         comparison = study.run(console)
         comparisons.append(comparison)
         _write_family(comparison, command, folder, console)
+        if options.zoo is not None:
+            kept = [name for name in comparison.reports if name not in zoo.LEFT_OUT]
+            entries += [
+                zoo.write_checkpoint(comparison, name, study.cells(name), options.zoo)
+                for name in kept
+            ]
+            zoo.write_index(entries, options.zoo)
     where = machine()
     contents = {"command": command, "machine": where, "families": options.families}
     gaps = {comparison.family: comparison.gaps_as_json() for comparison in comparisons}
@@ -157,10 +169,7 @@ class Study:
 
     def run(self, console: Console) -> Comparison:
         """Train and evaluate what is not done yet, and return everything."""
-        cells = {
-            name: [self.cell(name, seed) for seed in self.options.seeds]
-            for name in (*BASELINES, *self.methods)
-        }
+        cells = {name: self.cells(name) for name in (*BASELINES, *self.methods)}
         waiting = [cell for own in cells.values() for cell in own]
         train_cells(waiting, jobs=self.options.jobs, console=console)
         curves: dict[str, list[Mapping[str, Curve]]] = {}
@@ -181,6 +190,10 @@ class Study:
             training=training,
             evaluation_cpu_seconds=costs,
         )
+
+    def cells(self, name: str) -> list[Cell]:
+        """Return the training runs of a method or a baseline, one for each seed."""
+        return [self.cell(name, seed) for seed in self.options.seeds]
 
     def cell(self, name: str, seed: int) -> Cell:
         """Return the training run of a method or a baseline."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from metamotor.scripts.benchmarks.comparison import (
 )
 from metamotor.scripts.benchmarks.learning import Learning, Study
 from metamotor.scripts.cells import is_finished
+from metamotor.scripts.checkpoints import load
 from metamotor.scripts.methods import METHODS, STUDIED
 from metamotor.scripts.report import summarise
 from metamotor.scripts.runs import read_json
@@ -61,6 +63,7 @@ def test_runs_are_of_the_method_the_arm_and_the_seed() -> None:
 def test_a_study_goes_on_where_it_was(metamotor: Program, tmp_path: Path) -> None:
     words = ["bench", "learning", *TINY]
     words += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    words += ["--zoo", str(tmp_path / "zoo")]
     done = metamotor(*words)
     assert done.code == 0, done.err
     runs = tmp_path / "runs" / "PointNavigation-v0-20"
@@ -81,9 +84,26 @@ def test_a_study_goes_on_where_it_was(metamotor: Program, tmp_path: Path) -> Non
     returns = [report["returns"]["stochastic"] for report in results["methods"].values()]
     assert all(own["idle"] == returns[0]["idle"] for own in returns)
     assert all(len(run["cpu_seconds"]) == 1 for run in results["training"].values())
+    _check_zoo(tmp_path / "zoo", results, runs)
     for name in ("PointNavigation-v0", "learning"):
         assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "metamotor bench learning" in (tmp_path / "out" / f"{name}.md").read_text()
+
+
+def _check_zoo(folder: Path, results: Mapping[str, Any], runs: Path) -> None:
+    """Compare a zoo with the runs and the results that it was made of."""
+    listed = json.loads((folder / "index.json").read_text())
+    assert [entry["method"] for entry in listed] == ["MAML", "MPO"]
+    for entry in listed:
+        path = folder / "PointNavigation" / f"{entry['method'].lower()}.safetensors"
+        trained = load(runs / f"{entry['method']}-3")
+        small, whole = load(path), trained.snapshot()
+        for name, tensor in small.snapshot().items():
+            np.testing.assert_array_equal(tensor, whole[name], err_msg=name)
+        assert not any(name.startswith("optimizer") for name in small.snapshot())
+        report = results["methods"][entry["method"]]
+        measured = report["returns_per_seed"]["stochastic"]["adapted"][0]
+        np.testing.assert_allclose(entry["returns"], measured, atol=0.005)
 
 
 @pytest.mark.parametrize(

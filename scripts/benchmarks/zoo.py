@@ -1,0 +1,63 @@
+"""The zoo from a study: of each family and method the checkpoint of one seed, without what training goes on from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from metamotor.meta import zoo
+from metamotor.meta.statistics import OTHERS
+from metamotor.scripts.benchmarks.comparison import Comparison
+from metamotor.scripts.cells import Cell
+from metamotor.scripts.checkpoints import load
+from metamotor.scripts.outputs import write_file
+from metamotor.scripts.runs import SUMMARY, read_json
+
+LARGEST = 200_000
+"""Bytes that a checkpoint of the zoo may have."""
+LEFT_OUT = ("RL2",)
+"""Methods that have no policy of their own to hand out."""
+
+
+def chosen_seed(cells: Sequence[Cell]) -> int:
+    """Return the index of the run that was best on its validation tasks: test tasks have no say."""
+    returns = [float(read_json(cell.folder / SUMMARY)["best_validation_return"]) for cell in cells]
+    return max(range(len(returns)), key=returns.__getitem__)
+
+
+def write_checkpoint(
+    comparison: Comparison, method: str, cells: Sequence[Cell], folder: Path
+) -> zoo.Entry:
+    """Write a method's checkpoint on a family into the folder of a zoo, and return what is listed of it.
+
+    Raises:
+        ValueError: if it is too large.
+    """
+    index = chosen_seed(cells)
+    report, training = comparison.reports[method], comparison.training[method]
+    own = {name: points[index] for name, points in report.per_seed["stochastic"].items()}
+    entry = zoo.Entry(
+        family=comparison.family,
+        method=method,
+        seed=report.seeds[index],
+        support_episodes=report.protocol.support_episodes,
+        robot_seconds=round(report.robot_seconds, 2),
+        returns=tuple(round(value, 2) for value in own["adapted"]),
+        best_other=round(max(own[name][1] for name in OTHERS), 2),
+        oracle=round(own["oracle"][0], 2),
+        num_timesteps=training.num_timesteps[index],
+        cpu_seconds=training.cpu_seconds[index],
+    )
+    path = load(cells[index].checkpoint).save(folder / entry.name, with_optimizer=False)
+    if (size := path.stat().st_size) > LARGEST:
+        path.unlink()
+        raise ValueError(f"{path} would have {size:,} bytes, a zoo takes up to {LARGEST:,}")
+    return entry
+
+
+def write_index(entries: Sequence[zoo.Entry], folder: Path) -> Path:
+    """Write what a zoo holds; return where."""
+    listed = [dataclasses.asdict(entry) for entry in entries]
+    return write_file(folder / zoo.INDEX, f"{json.dumps(listed, indent=1)}\n".encode())
