@@ -140,7 +140,11 @@ class TestEnvironment:
         with pytest.raises(ValueError, match="render"):
             family.make_env(render_mode="ascii")
 
-    @pytest.mark.parametrize("horizon", [0, -1, 1.5, "10"])
+    def test_refuses_a_reveal_task_that_is_no_answer(self, family: envs.TaskFamily) -> None:
+        with pytest.raises(ValueError, match="reveal_task must be True or False, got 'no'"):
+            family.replace(reveal_task="no")
+
+    @pytest.mark.parametrize("horizon", [0, -1, 1.5, "10", True])
     def test_refuses_an_absurd_horizon(self, family: envs.TaskFamily, horizon: Any) -> None:
         with pytest.raises(ValueError, match="horizon"):
             family.replace(horizon=horizon)

@@ -498,3 +498,11 @@ def test_an_environment_of_the_package_will_do():
         learned.append(base.learn(base.initial_params(), env, 40, seed=0))
         assert env.task == task
     assert learned[0][1].episode_returns != learned[1][1].episode_returns
+
+
+@pytest.mark.parametrize("name", ["observation_space", "action_space"])
+def test_a_family_that_does_not_know_its_own_spaces_is_refused(name):
+    family = Line()
+    setattr(family, name, spaces.Box(-1.0, 1.0, (7,), np.float32))
+    with pytest.raises(ValueError, match=rf"{name}.*\(7,\)"):
+        BaseLearner(A2C, "MlpPolicy", family)

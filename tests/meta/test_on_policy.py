@@ -7,6 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from metamotor import envs
@@ -190,6 +191,8 @@ def test_actions_that_sb3s_models_cannot_take_are_refused(space: Any, message: s
         ({"n_steps": 0}, "cannot make PPO"),
         ({"n_steps": 0, "normalize_advantage": False}, "n_steps must be at least 1, got 0"),
         ({"learning_rat": 1}, "cannot make PPO.*unexpected keyword argument 'learning_rat'"),
+        ({"normalize_advantage": "no"}, "normalize_advantage must be True or False, got 'no'"),
+        ({"policy_kwargs": [32, 32]}, r"policy_kwargs must be a mapping, got \[32, 32\]"),
         ({"policy_kwargs": {"net_arch": "wide"}}, "net_arch .* got 'wide'"),
         ({"policy_kwargs": {"net_arch": [-3]}}, "net_arch .* at least 1, got -3"),
     ],
@@ -206,3 +209,19 @@ def test_a_policy_that_sb3_does_not_have_is_told_in_its_words() -> None:
         OnPolicyAdapter(PPO, "MlpPolic", family)
     with pytest.raises(ValueError, match="cannot make PPO"):
         OnPolicyAdapter(PPO, "CnnPolicy", family)
+
+
+class Tempered(ActorCriticPolicy):
+    """Halves the standard deviation after its network: a distribution of its own making."""
+
+    def get_distribution(self, obs: Any) -> Any:
+        distribution = super().get_distribution(obs)
+        distribution.distribution.scale = distribution.distribution.scale / 2
+        return distribution
+
+
+def test_a_policy_with_a_distribution_of_its_own_making_is_refused() -> None:
+    family = envs.make("PointNavigation-v0")
+    with pytest.raises(ValueError, match=r"Tempered makes its distribution .*take Reptile"):
+        OnPolicyAdapter(PPO, Tempered, family)
+    OnPolicyAdapter(PPO, ActorCriticPolicy, family)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from metamotor import meta
 from metamotor.meta.actors import ConstantActor
-from metamotor.meta.rollouts import RolloutJob, run_job
+from metamotor.meta.rollouts import RolloutJob, check_batch, run_job
+from tests.meta.toys import Bandit
 
 JOB = RolloutJob("TASK", ConstantActor(np.zeros(1, dtype=np.float32)), 2, seed=0)
 
@@ -135,3 +137,51 @@ def test_every_observation_is_looked_at_the_last_one_too(kind: Any, bad: float, 
 def test_a_reward_that_is_not_finite_is_told_with_its_step(kind: Any) -> None:
     with pytest.raises(ValueError, match=r"the reward of TASK at step 0 is .*nan.*, not finite"):
         run(kind, [0.0, 0.0], reward=np.nan)
+
+
+class Odd(Script):
+    """Gives what its spaces do not promise."""
+
+    def __init__(self, first: Any = None, later: Any = None, reward: Any = 0.0) -> None:
+        super().__init__([0.0, 0.0, 0.0], reward)
+        self.first, self.later = first, later
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        given, info = super().reset()
+        return (given if self.first is None else self.first), info
+
+    def step(self, action: Any) -> Any:
+        given, *rest = super().step(action)
+        return (given if self.later is None else self.later), *rest
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (Odd(first=np.zeros(3)), r"observation of shape \(3,\), its observation_space says \(2,\)"),
+        (Odd(later=np.zeros((1, 2))), r"observation of shape \(1, 2\)"),
+        (Odd(reward=np.zeros(1)), r"the reward array\(\[0.\]\), expected one number"),
+        (Odd(reward="1"), "the reward '1', expected one number"),
+        (Odd(reward=None), "the reward None, expected one number"),
+    ],
+    ids=["first", "later", "list", "text", "nothing"],
+)
+def test_an_environment_that_breaks_its_word_is_told(env: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"the environment of TASK gave .*{message}"):
+        run_job(JOB, env, None, horizon=2)
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards"])
+def test_recorded_numbers_that_are_not_finite_are_refused_where_a_step_was_taken(name: str) -> None:
+    batch = run_job(JOB, Script([0.0, 0.0, 0.0]), None, horizon=2)
+    values = getattr(batch, name).copy()
+    values[1, 1] = np.nan
+    broken = batch._replace(**{name: values})
+    with pytest.raises(ValueError, match=f"the {name} of the recorded episodes are not finite"):
+        check_batch(broken)
+    mask = batch.mask.copy()
+    mask[1, 1] = 0.0
+    check_batch(broken._replace(mask=mask))
+    learner = meta.MAML("PPO", "MlpPolicy", Bandit())
+    with pytest.raises(ValueError, match="not finite"):
+        learner.adapt_from([broken])
