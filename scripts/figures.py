@@ -70,6 +70,7 @@ COLORS: Mapping[str, str] = {
     "robust": "tab:orange",
     "fine_tuned": "tab:red",
     "scratch": "tab:brown",
+    "untrained": "tab:olive",
     "adapted": "tab:blue",
     "oracle": "black",
 }

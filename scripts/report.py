@@ -36,10 +36,14 @@ METHODS = {
     "robust": "robust",
     "fine_tuned": "fine-tuned",
     "scratch": "scratch",
+    "untrained": "untrained",
     "adapted": "adapted",
     "oracle": "oracle",
 }
-"""The rows of a table and their names."""
+"""The rows of a table and their names; "untrained", the meta-learner before training, is not always measured."""
+
+UPDATED_METHODS = ("fine_tuned", "scratch", "untrained", "adapted")
+"""Those that change from update to update."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def summarise(evaluations: Sequence[Evaluation], learner: str = "MAML") -> Repor
         gaps={mode: _gaps(methods) for mode, methods in scores.items()},
         scales={
             name: tuple(evaluation.curves[name].scales for evaluation in evaluations)
-            for name in METHODS
+            for name in scores["stochastic"]
         },
         per_seed={
             mode: {name: _of_each_seed(method) for name, method in methods.items()}
@@ -134,6 +138,7 @@ def _scores(evaluations: Sequence[Evaluation], mode: str) -> dict[str, Array]:
     return {
         name: np.stack([getattr(evaluation.curves[name], mode) for evaluation in evaluations])
         for name in METHODS
+        if name in evaluations[0].curves
     }
 
 
@@ -153,7 +158,9 @@ def _of_each_seed(scores: Array) -> tuple[tuple[float, ...], ...]:
 def _gaps(scores: Mapping[str, Array]) -> tuple[GapClosed, ...]:
     gaps = []
     for point in range(1, scores["adapted"].shape[-1]):
-        others = {name: scores[name][..., point] for name in OTHERS}
+        others = {
+            name: scores[name][..., point] for name in (*OTHERS, "untrained") if name in scores
+        }
         gaps.append(gap_closed(scores["adapted"][..., point], others, scores["oracle"][..., point]))
     return tuple(gaps)
 
@@ -171,7 +178,7 @@ def rows(report: Report, mode: str) -> list[list[tuple[str, str]]]:
     """Return the table's rows: methods, gap closed, and the robot's time; a cell is a number and its interval."""
     methods = [
         [(label(report, method), ""), *(_cell(e, 1) for e in report.returns[mode][method])]
-        for method in METHODS
+        for method in report.returns[mode]
     ]
     gaps = report.gaps[mode]
     gap_cells = [
@@ -231,7 +238,7 @@ def table(report: Report, mode: str) -> Table:
             for value, interval in row
         ]
         style = "bold" if row[0][0] in (label(report, "adapted"), "gap closed") else ""
-        grid.add_row(*cells, style=style, end_section=index == len(METHODS) - 1)
+        grid.add_row(*cells, style=style, end_section=index == len(report.returns[mode]) - 1)
     return grid
 
 
@@ -257,13 +264,13 @@ def _seed_table(report: Report) -> list[str]:
     per_seed = report.per_seed["stochastic"]
     head = " | ".join(f"seed {seed}" for seed in report.seeds)
     lines = [f"| stochastic, seed by seed | {head} |", f"|---|{'---|' * len(report.seeds)}"]
-    for method, name in METHODS.items():
-        moves = method in ("fine_tuned", "scratch", "adapted")
+    for method, seeds in per_seed.items():
+        moves = method in UPDATED_METHODS
         cells = [
             " → ".join(f"{value:.1f}" for value in (points if moves else points[:1]))
-            for points in per_seed[method]
+            for points in seeds
         ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {METHODS[method]} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -302,7 +309,7 @@ def draw(report: Report, path: Path) -> Path:
 
 def _draw_returns(axis: Any, report: Report, mode: str) -> None:
     seconds = [k * report.robot_seconds for k in range(report.protocol.num_updates + 1)]
-    for method in METHODS:
+    for method in report.returns[mode]:
         name, estimates = label(report, method), report.returns[mode][method]
         color, style = COLORS[method], STYLES.get(method, UPDATED)
         axis.plot(seconds, [e.value for e in estimates], color=color, label=name, **style)

@@ -21,7 +21,7 @@ from metamotor.scripts.figures import COLORS as BASELINE_COLORS
 from metamotor.scripts.figures import save
 from metamotor.scripts.methods import METHODS
 from metamotor.scripts.report import METHODS as ROWS
-from metamotor.scripts.report import MODES, Report, has_gap
+from metamotor.scripts.report import MODES, UPDATED_METHODS, Report, has_gap
 from metamotor.scripts.wording import counted
 
 COLORS = {
@@ -117,11 +117,14 @@ def rows(comparison: Comparison, mode: str) -> list[list[str]]:
     updates = comparison.first.protocol.num_updates
     table = []
     for name, title in ROWS.items():
+        if name == "untrained":
+            continue
         if name == "adapted":
-            table += [_method_row(comparison, method, mode) for method in comparison.reports]
+            for method in comparison.reports:
+                table += _method_rows(comparison, method, mode)
             continue
         returns = comparison.first.returns[mode][name]
-        moves = name in ("fine_tuned", "scratch")
+        moves = name in UPDATED_METHODS
         cells = [_interval(estimate, 1) for estimate in (returns if moves else returns[:1])]
         cells += [""] * (updates + 1 - len(cells)) + [""] * updates
         experience = _experience(comparison, comparison.baseline_episodes) if moves else ""
@@ -129,15 +132,25 @@ def rows(comparison: Comparison, mode: str) -> list[list[str]]:
     return table
 
 
-def _method_row(comparison: Comparison, method: str, mode: str) -> list[str]:
+def _method_rows(comparison: Comparison, method: str, mode: str) -> list[list[str]]:
+    """Return the row of a method, and that of the same learner before training where it was measured."""
     report = comparison.reports[method]
+    updates = report.protocol.num_updates
     gaps = [
         _interval(gap, 2) if (gap := comparison.gap(method, mode, k)) else "–"
-        for k in range(1, report.protocol.num_updates + 1)
+        for k in range(1, updates + 1)
     ]
-    returns = [_interval(estimate, 1) for estimate in report.returns[mode]["adapted"]]
     experience = _experience(comparison, report.protocol.support_episodes)
-    return [f"**{method}**", *returns, *gaps, experience, *_cost(comparison, method)]
+    returns = {
+        name: [_interval(estimate, 1) for estimate in report.returns[mode].get(name, ())]
+        for name in ("adapted", "untrained")
+    }
+    found = [[f"**{method}**", *returns["adapted"], *gaps, experience, *_cost(comparison, method)]]
+    if returns["untrained"]:
+        found.append(
+            [f"{method}, untrained", *returns["untrained"], *[""] * updates, experience, "", ""]
+        )
+    return found
 
 
 def _experience(comparison: Comparison, episodes: int) -> str:
@@ -218,9 +231,13 @@ def family_page(comparison: Comparison, command: str, where: Mapping[str, Any]) 
     ]
     for mode in MODES:
         lines += [*_markdown(header(comparison, mode), rows(comparison, mode)), ""]
-    others = ", ".join(
-        f"{ROWS[gap.best_other]} after {k}"
-        for k, gap in enumerate(report.gaps["stochastic"], start=1)
+    others = "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{ROWS[gap.best_other]} after {k}"
+            for k, gap in enumerate(own.gaps["stochastic"], start=1)
+        )
+        for name, own in comparison.reports.items()
     )
     lines += [
         f"Best other, stochastic: {others}.",
@@ -243,7 +260,9 @@ def _seed_table(comparison: Comparison) -> list[str]:
     """Return every seed's interquartile means, stochastic policies, points separated by arrows."""
     body = []
     for name in ROWS:
-        moves = name in ("fine_tuned", "scratch", "adapted")
+        if name == "untrained":
+            continue
+        moves = name in UPDATED_METHODS
         shown = comparison.reports if name == "adapted" else {ROWS[name]: comparison.first}
         for title, report in shown.items():
             cells = [
@@ -359,7 +378,7 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> Path:
 def _draw_returns(axis: Any, comparison: Comparison) -> None:
     updates = range(comparison.first.protocol.num_updates + 1)
     for name, title in ROWS.items():
-        if name == "adapted":
+        if name in ("adapted", "untrained"):
             continue
         values = [estimate.value for estimate in comparison.first.returns["stochastic"][name]]
         line = "--" if name in ("idle", "robust", "oracle") else ":"

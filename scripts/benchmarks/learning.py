@@ -35,6 +35,7 @@ from metamotor.scripts.outputs import results_folder, write_file
 from metamotor.scripts.presets import preset
 from metamotor.scripts.report import summarise
 from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, read_json, write_json
+from metamotor.scripts.train import build, parse_train
 
 BASELINES = ("robust", "oracle")
 
@@ -255,9 +256,17 @@ class Study:
         self, evaluator: Evaluator, name: str, cells: Mapping[str, Sequence[Cell]], index: int
     ) -> Mapping[str, Curve]:
         if name != "baselines":
-            return {"adapted": evaluator.adapted(load(cells[name][index].checkpoint))}
+            return self._curves_of(evaluator, name, cells[name][index])
         robust, oracle = (load_baseline(cells[own][index].checkpoint) for own in BASELINES)
         return evaluator.baselines(robust, oracle)
+
+    def _curves_of(self, evaluator: Evaluator, name: str, cell: Cell) -> Mapping[str, Curve]:
+        curves = {"adapted": evaluator.adapted(load(cell.checkpoint))}
+        if self.methods[name].learner != "MAML":
+            # Scratch is an untrained policy of MAML's base learner: others have to beat themselves untrained too.
+            untrained = build(parse_train(cell.argv))
+            curves["untrained"] = evaluator.adapted(untrained)
+        return curves
 
 
 def _training(cells: Sequence[Cell]) -> Training:
