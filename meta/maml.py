@@ -68,6 +68,9 @@ class MAMLConfig:
     """Tasks a meta-iteration."""
     episodes_per_task: int = 10
     """Episodes of a task before each update, and after the last."""
+    support_episodes: int | None = None
+    """Episodes of a task before each update in training, if other than `episodes_per_task`: few, where an update needs
+    little to know the task, leave more of the budget to the policy after it."""
     outer: Outer = "ppo"
     """Outer optimiser."""
     outer_lr: float = 1e-3
@@ -90,6 +93,8 @@ class MAMLConfig:
         """Refuse what cannot work, with what was received."""
         for name in ("meta_batch_size", "episodes_per_task", "n_epochs"):
             check_whole(name, getattr(self, name), 1)
+        if self.support_episodes is not None:
+            check_whole("support_episodes", self.support_episodes, 1)
         check_whole("inner_steps", self.inner_steps, 0)
         for name in ("inner_lr", "outer_lr", "inner_lr_lr", "clip_range", "max_kl"):
             check_number(name, getattr(self, name), above=0.0)
@@ -259,7 +264,7 @@ class MAML(MetaLearner):
         returns = np.zeros(len(tasks))
         scalars: dict[str, float] = {}
         for step in range(self.config.inner_steps + 1):
-            batches = self._sample(tasks, current, step)
+            batches = self._sample(tasks, current, step, self._episodes(step))
             label = "pre" if step == 0 else f"post_{step}"
             returns = np.array([batch.episode_returns.mean() for batch in batches])
             scalars[f"rollout/{label}"] = float(returns.mean())
@@ -291,14 +296,21 @@ class MAML(MetaLearner):
         ]
         return data, scalars
 
+    def _episodes(self, step: int) -> int:
+        """Return how many episodes of a task are sampled after so many updates of adaptation."""
+        support = self.config.support_episodes
+        if support is None or step == self.config.inner_steps:
+            return self.config.episodes_per_task
+        return support
+
     def _sample(
-        self, tasks: Sequence[Any], params: Sequence[Params], step: int
+        self, tasks: Sequence[Any], params: Sequence[Params], step: int, episodes: int
     ) -> list[EpisodeBatch]:
         jobs = [
             RolloutJob(
                 task,
                 self.adapter.make_actor(own),
-                self.config.episodes_per_task,
+                episodes,
                 derive_seed(self.seed, self.iteration, 1 + step, i),
             )
             for i, (task, own) in enumerate(zip(tasks, params, strict=True))

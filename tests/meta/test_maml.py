@@ -94,6 +94,7 @@ def test_a_users_own_discrete_family_learns(algorithm: Any) -> None:
         {"outer": "trust_region", "learn_inner_lr": False, "inner_steps": 2},
         {"inner_steps": 0},
         {"inner_loss": "base", "kl_coef": 0.1},
+        {"support_episodes": 2, "inner_steps": 2},
         {"algorithm": A2C, "inner_loss": "log_prob"},
         {"algorithm": TRPO},
     ],
@@ -149,6 +150,33 @@ def test_a_new_process_gives_the_same_bits(threads: str) -> None:
 def test_seeds_change_the_result() -> None:
     one, other = make_learner(seed=0).learn(500), make_learner(seed=1).learn(500)
     assert not torch.equal(one.params["action_net.weight"], other.params["action_net.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [5, 5, 5]),
+        ({"support_episodes": 2}, [2, 2, 5]),
+        ({"support_episodes": 7}, [7, 7, 5]),
+        ({"support_episodes": 2, "inner_steps": 0}, [5]),
+    ],
+    ids=str,
+)
+def test_support_and_query_have_as_many_episodes_as_they_are_given(
+    changes: Any, expected: Any
+) -> None:
+    learner = make_learner(**{"episodes_per_task": 5, "inner_steps": 2, **changes})
+    data, _ = learner._collect(POINT.sample(3, seed=0))
+    stages = [[*one.support, one.query] for one in data]
+    for of_task in stages:
+        assert [len(stage.observations) for stage in of_task] == expected
+    taken = sum(int((stage.weights > 0).sum()) for of_task in stages for stage in of_task)
+    assert learner.num_timesteps == taken
+
+
+def test_naming_the_default_number_of_support_episodes_changes_nothing() -> None:
+    default, named = make_learner().learn(700), make_learner(support_episodes=4).learn(700)
+    assert_equal(default._state(), named._state())
 
 
 def test_tasks_do_not_leak_into_each_other() -> None:
@@ -260,6 +288,14 @@ def test_callbacks_and_logger_are_sb3s(tmp_path: Path) -> None:
         (lambda: make_learner(inner_lr=-1.0), "inner_lr must be above 0, got -1.0"),
         (lambda: make_learner(inner_lr=float("nan")), "inner_lr must be above 0, got nan"),
         (lambda: make_learner(episodes_per_task=0), "episodes_per_task must be at least 1, got 0"),
+        (
+            lambda: make_learner(support_episodes=0),
+            "support_episodes must be at least 1, got 0",
+        ),
+        (
+            lambda: make_learner(support_episodes=2.0),
+            "support_episodes must be a whole number, got 2.0",
+        ),
         (lambda: make_learner(inner_lr=np.inf), "inner_lr must be finite, got inf"),
         (lambda: make_learner(outer_lr=True), "outer_lr must be a number, got True"),
         (lambda: make_learner(inner_lr_lr=0.0), "inner_lr_lr must be above 0, got 0.0"),
