@@ -132,6 +132,11 @@ class MetaLearner(ABC):
     def trained_updates(self) -> int:
         """Updates of adaptation that training uses; 0 trains one policy for all tasks."""
 
+    @property
+    def trained_episodes(self) -> int:
+        """Episodes before each update that training uses."""
+        return int(self.config.episodes_per_task)
+
     scales: ClassVar[tuple[float, ...]] = (1.0,)
     """Factors on the step size that the evaluation may choose from, for updates beyond the trained ones; more than one
     only where there is `update`."""

@@ -205,6 +205,11 @@ class MAML(MetaLearner):
         """Updates of adaptation whose step sizes were trained."""
         return self.config.inner_steps
 
+    @property
+    def trained_episodes(self) -> int:
+        """Episodes before each update that training uses."""
+        return self._episodes(0)
+
     def initial_state(self) -> Adapted:
         """Return the meta-parameters as the policy of a task of which nothing is known."""
         return self.state_of(self.params)

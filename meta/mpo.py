@@ -286,6 +286,11 @@ class MPO(MetaLearner):
         """Updates of one episode each that training uses: those of a trial before its last one."""
         return self.config.episodes_per_trial - 1
 
+    @property
+    def trained_episodes(self) -> int:
+        """One: each episode of a trial is followed by an update."""
+        return 1
+
     def context_policy(self) -> ContextPolicy:
         """Return the encoder and what it writes as rollout workers run them."""
         network, observation = self.network, self.moments["observation"]
