@@ -11,10 +11,11 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import subcommand
 
-from metamotor.scripts.benchmarks import latency, learning, meta_gradient, sampling
+from metamotor.scripts.benchmarks import latency, learning, meta_gradient, resume, sampling
 from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
+from metamotor.scripts.benchmarks.resume import Resume
 from metamotor.scripts.benchmarks.sampling import Sampling
 from metamotor.scripts.methods import STUDIED
 from metamotor.scripts.options import parse
@@ -24,7 +25,7 @@ from metamotor.scripts.wording import new_console
 
 @dataclass(frozen=True, kw_only=True)
 class All:
-    """Measure sampling, latency and the meta-gradient, each with its defaults; minutes."""
+    """Measure sampling, latency, the meta-gradient and resuming, each with its defaults; minutes."""
 
     learning: bool = False
     """Compare all methods on all families too; hours."""
@@ -39,8 +40,10 @@ Benchmark = (
     | Annotated[Sampling, subcommand("sampling")]
     | Annotated[Latency, subcommand("latency")]
     | Annotated[MetaGradient, subcommand("meta-gradient")]
+    | Annotated[Resume, subcommand("resume")]
     | Annotated[Learning, subcommand("learning")]
 )
+Single = Sampling | Latency | MetaGradient | Resume | Learning
 
 
 def main(argv: Sequence[str]) -> None:
@@ -52,11 +55,11 @@ def main(argv: Sequence[str]) -> None:
         _run(single, shlex.join(["metamotor", "bench", *words]), console)
 
 
-def _singles(options: Benchmark) -> list[Sampling | Latency | MetaGradient | Learning]:
+def _singles(options: Benchmark) -> list[Single]:
     if not isinstance(options, All):
         return [options]
     studied = [*STUDIED, "learning"] if options.learning else []
-    names = ["sampling", "latency", "meta-gradient", *studied]
+    names = ["sampling", "latency", "meta-gradient", "resume", *studied]
     files = [f"{name}{suffix}" for name in names for suffix in (".md", ".json")]
     # All of them now: the last one must not be refused after hours of measuring.
     overwrite = options.overwrite
@@ -65,13 +68,12 @@ def _singles(options: Benchmark) -> list[Sampling | Latency | MetaGradient | Lea
         Sampling(out=out, overwrite=overwrite),
         Latency(out=out, overwrite=overwrite),
         MetaGradient(out=out, overwrite=overwrite),
+        Resume(out=out, overwrite=overwrite),
         *([Learning(out=out, overwrite=overwrite)] if options.learning else []),
     ]
 
 
-def _run(
-    options: Sampling | Latency | MetaGradient | Learning, command: str, console: Console
-) -> None:
+def _run(options: Single, command: str, console: Console) -> None:
     match options:
         case Sampling():
             sampling.run(options, command, console)
@@ -79,5 +81,7 @@ def _run(
             latency.run(options, command, console)
         case MetaGradient():
             meta_gradient.run(options, command, console)
+        case Resume():
+            resume.run(options, command, console)
         case Learning():
             learning.run(options, command, console)

@@ -1,7 +1,7 @@
 """Training runs side by side, each in a process of its own, with their progress on the screen.
 
-A cell is one `metamotor train` into a folder of its own. One that is finished is not trained again, so that a study
-that was stopped goes on where it was.
+A cell is one `metamotor train` into a folder of its own. One that is finished is not trained again, and one that was
+stopped is resumed, so that a study that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column
 
 from metamotor.meta.workers import THREAD_VARIABLES
+from metamotor.scripts import training
 from metamotor.scripts.progress import SECONDS_BETWEEN_LINES, Every, returns_told
-from metamotor.scripts.runs import CONFIG, SUMMARY, finite, read_json, read_progress
+from metamotor.scripts.runs import finite, read_progress
 from metamotor.scripts.train import build, parse_train, resolved
+from metamotor.scripts.training import read_config
 
 SECONDS_TO_SAVE = 30.0
 """How long an interrupted run may take to save what it has [s]."""
@@ -53,26 +55,26 @@ def is_finished(cell: Cell) -> bool:
     """Say whether a cell was trained to its end.
 
     Raises:
-        ValueError: if it was, but with other settings than it is asked for now.
+        ValueError: if it was begun with other settings than it is asked for now, or its folder is not one of a run.
     """
-    if read_json(cell.folder / SUMMARY).get("status") != "finished":
+    if not cell.folder.exists():
         return False
+    written = read_config(cell.folder)
     options = parse_train(cell.argv)
-    written = read_json(cell.folder / CONFIG)
     asked = finite(resolved(options, build(options)))
     if changed := sorted(key for key in asked if asked[key] != written.get(key)):
         raise ValueError(
-            f"{cell.folder} was trained with another {', '.join(changed)} than is asked for now; "
+            f"{cell.folder} was begun with another {', '.join(changed)} than is asked for now; "
             "move it away or choose another folder"
         )
-    return True
+    return training.is_finished(cell.folder)
 
 
 def train_cells(cells: Sequence[Cell], *, jobs: int, console: Console) -> None:
     """Train all cells that are not finished, at most `jobs` at once.
 
     Raises:
-        ValueError: if there are no jobs, or a finished cell has other settings.
+        ValueError: if there are no jobs, or a cell was begun with other settings.
         ChildProcessError: if a run fails, with its last words.
     """
     if jobs < 1:
@@ -119,13 +121,13 @@ class _Run:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self._total = parse_train(cell.argv).total_timesteps
-        self._keep_partial()
         cell.folder.parent.mkdir(parents=True, exist_ok=True)
         self._log = cell.folder.with_name(f"{cell.folder.name}.log")
         self.share, self.status = 0.0, "starting"
+        words = ["--resume", str(cell.folder)] if cell.folder.exists() else cell.argv
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "metamotor.scripts.cli", "train", *cell.argv, "--quiet"],
+                [sys.executable, "-m", "metamotor.scripts.cli", "train", *words, "--quiet"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -137,14 +139,6 @@ class _Run:
     def name(self) -> str:
         """Of the run."""
         return self._cell.folder.name
-
-    def _keep_partial(self) -> None:
-        # A run that was stopped half-way is kept under another name: nothing is overwritten.
-        folder, count = self._cell.folder, 1
-        if folder.exists():
-            while (kept := folder.with_name(f"{folder.name}.stopped-{count}")).exists():
-                count += 1
-            folder.rename(kept)
 
     def poll(self) -> bool:
         """Read how far it is; say whether it has ended well.

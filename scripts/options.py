@@ -171,9 +171,13 @@ class ValidationOptions:
     """Validation tasks, the same ones every time."""
     validation_episodes: int = 10
     """Episodes that measure the policy on each task."""
+    patience: int = 0
+    """Validations in a row without a better return after which training stops early; 0 trains to the end."""
 
     def __post_init__(self) -> None:
-        """Refuse a validation of nothing."""
+        """Refuse a validation of nothing, and negative patience."""
+        if self.patience < 0:
+            raise ValueError(f"patience must not be negative, got {self.patience}")
         for name in ("validation_interval", "validation_tasks", "validation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -5,7 +5,10 @@ A folder of a run is always a new one. A file is replaced only if that is asked 
 
 from __future__ import annotations
 
+import errno
 import io
+import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -13,19 +16,21 @@ from pathlib import Path
 from typing import Any
 
 
-def new_folder(out: Path | None, name: str) -> Path:
+def new_folder(out: Path | None, name: str, fill: Callable[[Path], object] | None = None) -> Path:
     """Return a folder that was not there before.
 
     Args:
         out: the folder; None makes one in `runs/` out of the name and the time.
         name: of the run.
+        fill: called with the folder before that gets its name: it is there with all of it, or not at all, whenever
+            the process is killed.
 
     Raises:
         FileExistsError: if `out` is there already.
         ValueError: if it cannot be made.
     """
     if out is not None:
-        if not _make(out):
+        if not _make(out, fill):
             raise FileExistsError(
                 f"{out} is there already, and a run is never overwritten; give another --out"
                 if out.is_dir()
@@ -35,23 +40,39 @@ def new_folder(out: Path | None, name: str) -> Path:
     stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     for suffix in ("", *(f"-{count}" for count in range(2, 1000))):
         folder = Path("runs") / f"{stem}{suffix}"
-        if _make(folder):
+        if _make(folder, fill):
             return folder
     raise FileExistsError(f"runs/{stem} and a thousand like it are there already; give --out")
 
 
-def _make(folder: Path) -> bool:
+def _make(folder: Path, fill: Callable[[Path], object] | None = None) -> bool:
     """Make a folder; say whether it is new."""
     try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        return False
+        if fill is None:
+            folder.mkdir(parents=True)
+        else:
+            _make_whole(folder, fill)
     except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
         raise ValueError(
             f"cannot make the folder {folder} ({error.strerror}); expected a folder's name in a "
             "place that you may write to"
         ) from error
     return True
+
+
+def _make_whole(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Make a folder with what is in it; it gets its name last."""
+    if folder.exists():
+        raise FileExistsError(errno.EEXIST, "it is there already", str(folder))
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def results_folder(out: Path | None, name: str, files: Iterable[str], *, overwrite: bool) -> Path:

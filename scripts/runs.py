@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
 import os
 import platform
 import resource
@@ -87,10 +88,16 @@ def _numbers(line: Mapping[str | None, Any]) -> dict[str, float]:
 
 
 class CpuClock:
-    """Processor and wall time since it was made, those of ended child processes included."""
+    """Processor and wall time of this process and its children since it was made.
 
-    def __init__(self) -> None:
-        self._cpu, self._wall = _cpu_seconds(), time.perf_counter()
+    Args:
+        before: what `read` returned in earlier parts of the same work, which is counted too.
+    """
+
+    def __init__(self, before: Mapping[str, float] | None = None) -> None:
+        before = before or {}
+        self._cpu = _cpu_seconds() - before.get("cpu_seconds", 0.0)
+        self._wall = time.perf_counter() - before.get("wall_seconds", 0.0)
 
     def read(self) -> dict[str, float]:
         """Return `cpu_seconds` and `wall_seconds`."""
@@ -101,8 +108,20 @@ class CpuClock:
 
 
 def _cpu_seconds() -> float:
+    # To look for those at work collects those that have ended, which are counted as such from then on, and only then.
+    working = sum(_seconds_of(child.pid) for child in multiprocessing.active_children())
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return working + sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _seconds_of(pid: int | None) -> float:
+    """Return what a process that has not ended has used so far; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    ticks = int(fields[11]) + int(fields[12])  # utime and stime of proc(5), which counts from 1
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> dict[str, Any]:

@@ -21,9 +21,10 @@ class WandbWriter(KVWriter):
     Args:
         folder: the run folder; its name becomes the run's.
         config: shown beside the curves.
+        run: the id of the W&B run; one that there is already goes on.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], run: str) -> None:
         folder = folder.resolve()
         os.environ.setdefault("WANDB_DIR", str(folder))
         os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb-data"))
@@ -34,6 +35,8 @@ class WandbWriter(KVWriter):
         self._run = wandb.init(
             project="metamotor",
             name=folder.name,
+            id=run,
+            resume="allow",
             config=dict(config),
             mode=_mode(os.environ.get("WANDB_MODE")),
             settings=wandb.Settings(silent=True, console="off"),

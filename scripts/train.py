@@ -6,17 +6,13 @@ import contextlib
 import dataclasses
 import itertools
 import shlex
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
-from stable_baselines3.common.logger import Logger, configure
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from metamotor import envs, meta
 from metamotor.meta.checkpoints import encode
@@ -31,10 +27,9 @@ from metamotor.scripts.options import (
 )
 from metamotor.scripts.outputs import new_folder
 from metamotor.scripts.presets import preset
-from metamotor.scripts.progress import Lines
-from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, read_json, write_json
-from metamotor.scripts.validation import Validation
-from metamotor.scripts.wording import next_step
+from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, read_json
+from metamotor.scripts.training import Execution, begin, prepare, read_config, resume
+from metamotor.scripts.wording import counted, next_step
 
 Arm = Literal["adapted", "robust", "oracle"]
 Config = TypeVar("Config")
@@ -45,7 +40,10 @@ class Train(Generic[Config]):
     """Meta-train a policy on a task family; what is not given is taken from the family's preset.
 
     The run folder holds config.json, progress.csv, TensorBoard's events, checkpoints/best.safetensors (chosen on
-    validation tasks), checkpoints/last.safetensors, figures/learning_curve.png and summary.json.
+    validation tasks), checkpoints/last.safetensors and some before it, figures/learning_curve.png and summary.json.
+
+    A run that was stopped, by whatever and at any moment, goes on by `metamotor train --resume FOLDER` to the same
+    bits as one that was not; `metamotor train --resume --help` shows what may be given besides.
     """
 
     family: Positional[FamilyId]
@@ -60,41 +58,71 @@ class Train(Generic[Config]):
     """Environment steps; training ends with the meta-iteration that reaches them."""
     horizon: int | None = None
     """Steps of an episode; without it, the family's own."""
-    num_workers: int = 0
-    """Processes that sample; 0 samples in this one. Results do not depend on it."""
     out: Path | None = None
     """The run folder, which must not exist; without it, a new one in runs/."""
     track: bool = False
-    """Log to Weights & Biases too, offline unless WANDB_MODE says otherwise."""
+    """Log to Weights & Biases too, offline unless WANDB_MODE says otherwise; resumed, under the same id."""
     quiet: bool = False
     """Do not show how training goes."""
+    execution: Execution = dataclasses.field(default_factory=Execution)
     base: BaseLearner = dataclasses.field(default_factory=BaseLearner)
     validation: ValidationOptions = dataclasses.field(default_factory=ValidationOptions)
     config: Config
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Train a run that was stopped to its end; all settings are those in its config.json.
+
+    It goes on from the newest checkpoint that can be read, and ends in the same bits as if it had not been stopped.
+    """
+
+    resume: Annotated[Path, arg(metavar="FOLDER")]
+    """The run folder."""
+    total_timesteps: int = 0
+    """Environment steps in all: as many as before, or more."""
+    quiet: bool = False
+    """Do not show how training goes."""
+    execution: Execution = dataclasses.field(default_factory=Execution)
+
+
 def main(argv: Sequence[str]) -> None:
     """Run the subcommand."""
-    options = parse_train(argv)
-    folder = train(options, argv)
-    print(_trained(options, folder))
-    print(_next(options, folder))
+    if "--resume" in _options_in(argv):
+        folder, was = _resumed(argv)
+    else:
+        folder, was = train(parse_train(argv), argv), "Trained"
+    config = read_json(folder / CONFIG)
+    print(_trained(config, folder, was))
+    print(_next(config["arm"], folder))
 
 
-def _trained(options: Train[Any], folder: Path) -> str:
+def _resumed(argv: Sequence[str]) -> tuple[Path, str]:
+    """Train a run that was stopped; return its folder, and what was done."""
+    options = parse_resume(argv)
+    left = resume(options.resume, options.total_timesteps, options.execution, quiet=options.quiet)
+    return options.resume, "Trained" if left else "Nothing to do, it is finished: trained"
+
+
+def _trained(config: Mapping[str, Any], folder: Path, was: str) -> str:
     """Return what was done, in a sentence."""
-    taken, asked = read_json(folder / SUMMARY)["num_timesteps"], options.total_timesteps
-    more = "" if taken == asked else f" ({asked:,} asked for; a meta-iteration is never cut short)"
-    return f"Trained for {taken:,} environment steps{more}: {folder}"
+    summary, asked = read_json(folder / SUMMARY), config["total_timesteps"]
+    taken, more = summary["num_timesteps"], ""
+    if summary["stopped_early"]:
+        patience = config["validation"]["patience"]
+        more = f" (of {asked:,}; {counted(patience, 'validation')} found nothing better)"
+    elif taken != asked:
+        more = f" ({asked:,} asked for; a meta-iteration is never cut short)"
+    return f"{was} for {taken:,} environment steps{more}: {folder}"
 
 
-def _next(options: Train[Any], folder: Path) -> str:
+def _next(arm: str, folder: Path) -> str:
     """Return what a user may do next with this arm."""
-    if options.arm == "adapted":
+    if arm == "adapted":
         return next_step("adapt it to a new task", "adapt", folder, "--task-seed", "7")
     # Only one of the three is known here; the others are named by what has to be put there.
-    arms = {"adapted": "ADAPTED", "robust": "ROBUST", "oracle": "ORACLE"} | {options.arm: folder}
-    words = [word for arm, path in arms.items() for word in (f"--{arm}", path)]
+    arms = {"adapted": "ADAPTED", "robust": "ROBUST", "oracle": "ORACLE"} | {arm: folder}
+    words = [word for name, path in arms.items() for word in (f"--{name}", path)]
     return next_step("once all three arms are trained", "evaluate", *words)
 
 
@@ -132,6 +160,41 @@ def _parse_from(argv: Sequence[str], family: str, learner: str) -> Train[Any]:
     return parse(Train[type(start.config)], argv, "train", default)  # type: ignore[misc]
 
 
+def parse_resume(argv: Sequence[str]) -> Resume:
+    """Return the options for resuming, those of the run as defaults.
+
+    Raises:
+        ValueError: if something else is given, or the folder is not one of a run.
+    """
+    free = ["total_timesteps", "quiet", *(field.name for field in dataclasses.fields(Execution))]
+    taken = [f"--{name.replace('_', '-')}" for name in free]
+    given = _options_in(argv)
+    if other := [
+        name for name in given if name not in (*taken, "--resume", "--no-quiet", "--help")
+    ]:
+        raise ValueError(
+            f"a resumed run keeps its settings: {', '.join(other)} cannot be given with --resume, "
+            f"only {', '.join(taken)} can"
+        )
+    words = [part for word in argv for part in word.split("=", 1)]
+    named = [Path(word) for option, word in itertools.pairwise(words) if option == "--resume"]
+    if not named or str(named[-1]).startswith("-"):  # no folder
+        helped = [word for word in argv if word in ("-h", "--help")]
+        return parse(Resume, helped or argv, "train")
+    config = read_config(named[-1])
+    default = Resume(
+        resume=named[-1],
+        total_timesteps=config["total_timesteps"],
+        execution=Execution(**config["execution"]),
+    )
+    return parse(Resume, argv, "train", default)
+
+
+def _options_in(argv: Sequence[str]) -> list[str]:
+    """Return the names of the options that are given, written with hyphens."""
+    return [word.split("=")[0].replace("_", "-") for word in argv if word.startswith("--")]
+
+
 def build(options: Train[Any]) -> MetaLearner:
     """Return the learner that the options describe.
 
@@ -140,8 +203,6 @@ def build(options: Train[Any]) -> MetaLearner:
     """
     if options.total_timesteps < 1:
         raise ValueError(f"total_timesteps must be at least 1, got {options.total_timesteps}")
-    if options.num_workers < 0:
-        raise ValueError(f"num_workers must not be negative, got {options.num_workers}")
     config = options.config
     if options.arm != "adapted":
         if options.learner != "MAML":
@@ -161,7 +222,7 @@ def build(options: Train[Any]) -> MetaLearner:
         family,
         config,
         base_kwargs=options.base.kwargs(),
-        num_workers=options.num_workers,
+        num_workers=options.execution.num_workers,
         seed=options.seed,
     )
     return learner
@@ -197,85 +258,17 @@ def train(options: Train[Any], argv: Sequence[str] = ()) -> Path:
     parts = [options.family, options.learner.lower(), str(options.seed)]
     if options.arm != "adapted":
         parts.insert(2, options.arm)
-    folder = new_folder(options.out, "-".join(parts))
-    config = resolved(options, learner)
-    command = shlex.join(["metamotor", "train", *argv])
-    write_json(folder / CONFIG, {**config, "command": command, "machine": machine()})
-    support = getattr(learner.config, "episodes_per_task", 10)
-    validation = Validation(folder / "checkpoints", options.validation, support)
-    drawn = not options.quiet and sys.stdout.isatty()
-    with _interrupts_restored(), _logging(folder, config, track=options.track) as logger:
-        if not options.quiet and not drawn:
-            logger.output_formats.append(Lines(options.total_timesteps))
-        learner.set_logger(logger)
-        status = "failed"
-        try:
-            learner.learn(options.total_timesteps, validation, progress_bar=drawn)
-            status = "finished"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            _ignore_interrupts()
-            validation.rewind()
-            print(f"metamotor: saved {folder}/checkpoints/last.safetensors", file=sys.stderr)
-            raise
-        finally:
-            learner.close()
-            _finish(folder, learner, validation, status, clock)
+
+    def fill(folder: Path) -> None:
+        prepare(
+            folder,
+            learner,
+            resolved(options, learner),
+            options.execution,
+            command=shlex.join(["metamotor", "train", *argv]),
+            track=options.track,
+        )
+
+    folder = new_folder(options.out, "-".join(parts), fill)
+    begin(folder, learner, clock, quiet=options.quiet)
     return folder
-
-
-@contextlib.contextmanager
-def _interrupts_restored() -> Iterator[None]:
-    """Take Ctrl-C afterwards as before, whatever happens to it within."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
-
-
-def _ignore_interrupts() -> None:
-    # Impatience, or a terminal and a parent process that both interrupt, must not break the saving.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _logging(folder: Path, config: dict[str, Any], *, track: bool) -> Iterator[Logger]:
-    """Log to a run folder, and to W&B if asked for, with the best checkpoint if all goes well."""
-    logger = configure(str(folder), ["csv", "tensorboard"])
-    try:
-        if not track:
-            yield logger
-            return
-        from metamotor.scripts.tracking import WandbWriter
-
-        tracker = WandbWriter(folder, config)
-        logger.output_formats.append(tracker)
-        yield logger
-        tracker.save_checkpoint(folder / "checkpoints" / "best.safetensors")
-    finally:
-        logger.close()
-
-
-def _finish(
-    folder: Path, learner: MetaLearner, validation: Validation, status: str, clock: CpuClock
-) -> None:
-    """Draw the learning curve and write down what was reached, and at what cost."""
-    from metamotor.scripts.figures import draw_learning_curve
-
-    cost = clock.read()
-    draw_learning_curve(folder)
-    write_json(
-        folder / SUMMARY,
-        {
-            "status": status,
-            "num_timesteps": learner.num_timesteps,
-            "iterations": learner.iteration,
-            "best_validation_return": validation.best_return,
-            "best_num_timesteps": validation.best_timesteps,
-            **cost,
-            "validation_wall_seconds": round(validation.seconds, 2),
-        },
-    )

@@ -32,6 +32,25 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
 
 
+def test_a_folder_is_there_with_all_of_it_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    def broken(folder: Path) -> None:
+        (folder / "half").write_text("")
+        assert not out.exists()
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        new_folder(out, "run", broken)
+    assert list(tmp_path.iterdir()) == []
+    assert new_folder(out, "run", lambda folder: (folder / "all").write_text("")) == out
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "all"]
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        new_folder(out, "run", broken)
+    with pytest.raises(ValueError, match="cannot make the folder /proc/run"):
+        new_folder(Path("/proc/run"), "run", broken)
+
+
 def test_a_file_is_tried_before_the_work(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     assert writable(path, ".zip", overwrite=False) == path

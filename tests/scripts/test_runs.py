@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,6 +17,7 @@ from rich.console import Console
 from metamotor.scripts import cells
 from metamotor.scripts.cells import Cell, is_finished, train_cells
 from metamotor.scripts.runs import (
+    CpuClock,
     checkpoint_in,
     read_json,
     read_progress,
@@ -35,6 +38,30 @@ def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
     values = {"best": -float("inf"), "all": [1.0, float("nan")], "name": "inf"}
     text = write_json(tmp_path / "values.json", values).read_text()
     assert json.loads(text) == {"best": None, "all": [1.0, None], "name": "inf"}
+
+
+def test_processors_are_counted_wherever_they_work() -> None:
+    clock = CpuClock({"cpu_seconds": 100.0, "wall_seconds": 200.0})
+    context = multiprocessing.get_context("fork")
+    working, told = context.Event(), context.Event()
+    child = context.Process(target=_use_processor, args=(0.5, working, told))
+    child.start()
+    assert working.wait(60)
+    running = clock.read()  # the child has not ended
+    assert running["cpu_seconds"] + 0.05 >= 100.5
+    assert 200.0 < running["wall_seconds"] < 300.0
+    told.set()
+    child.join()
+    ended = clock.read()
+    assert running["cpu_seconds"] <= ended["cpu_seconds"] + 0.05, "and not twice either"
+    assert ended["cpu_seconds"] < running["cpu_seconds"] + 0.4
+
+
+def _use_processor(seconds: float, working: Any, told: Any) -> None:
+    while time.process_time() < seconds:
+        pass
+    working.set()
+    told.wait(60)
 
 
 def stopping(code: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -94,18 +121,8 @@ def test_cells_are_trained_once(tmp_path: Path) -> None:
     before = (cell.folder / "summary.json").stat().st_mtime
     train_cells([cell], jobs=2, console=QUIET)
     assert (cell.folder / "summary.json").stat().st_mtime == before
-    with pytest.raises(ValueError, match="was trained with another config"):
+    with pytest.raises(ValueError, match="was begun with another config"):
         is_finished(Cell(cell.folder, (*TINY, "--outer-lr", "0.01")))
-
-
-@pytest.mark.slow
-def test_a_cell_that_was_stopped_is_kept_and_trained_anew(tmp_path: Path) -> None:
-    cell = Cell(tmp_path / "cell", TINY)
-    cell.folder.mkdir()
-    (cell.folder / "config.json").write_text("{}")
-    train_cells([cell], jobs=1, console=QUIET)
-    assert is_finished(cell)
-    assert (tmp_path / "cell.stopped-1" / "config.json").read_text() == "{}"
 
 
 @pytest.mark.slow
