@@ -101,9 +101,9 @@ def run(options: Resume, command: str, console: Console) -> None:
         command=command,
         about="Training runs that are killed with SIGKILL at random moments, up to "
         f"{counted(options.num_kills, 'time')} each, and resumed; one killed before its folder is there begins again. "
-        "After every kill all checkpoints are read. A run is equal if it ends with the checkpoints (weights, optimiser, "
-        "counters, how validation stands), the numbers in progress.csv and the summary of a run that was not killed, to "
-        "the last bit; only times may differ.",
+        "After every kill all checkpoints are read. A run is equal if it ends with the checkpoints (weights, "
+        "optimiser, counters, how validation stands), the numbers in progress.csv and the summary of a run that was "
+        "not killed, to the last bit; only times may differ.",
         header=["learner", *titles.values()],
         rows=[[name, *(str(counts[key]) for key in titles)] for name, counts in found.items()],
         numbers={"learners": found},
