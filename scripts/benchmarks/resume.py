@@ -27,9 +27,10 @@ from metamotor.scripts.store import FOLDER
 from metamotor.scripts.wording import counted
 
 COMMON = (
-    *("PointNavigation-v0", "--horizon", "20", "--meta-batch-size", "2", "--net-arch", "8"),
+    *("PointNavigation-v0", "--horizon", "20", "--net-arch", "8", "--quiet"),
+    *("--algorithm", "PPO", "--base-kwargs", "{}"),  # whatever the learner's preset has
+    *("--meta-batch-size", "2", "--checkpoint-interval", "1"),
     *("--validation-interval", "2", "--validation-tasks", "2", "--validation-episodes", "2"),
-    *("--checkpoint-interval", "1", "--quiet"),
 )
 """What is trained: little, so that much of the time something is being written."""
 OWN: Mapping[str, Sequence[str]] = {
