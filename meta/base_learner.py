@@ -12,6 +12,7 @@ import contextlib
 import copy
 import inspect
 import math
+import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -100,6 +101,14 @@ class Recipe:
         with one_torch_thread():  # initial weights differ by the number of threads
             model: BaseAlgorithm = make(self.policy, vec_env, device="cpu", seed=seed, **kwargs)
         return model
+
+    def obstacle_to_sending(self) -> str:
+        """Return why it cannot be sent to a worker process, or "" if it can."""
+        try:
+            pickle.dumps(self)
+        except Exception as error:  # whatever a user's own class raises
+            return str(error) or type(error).__name__
+        return ""
 
     def _knows(self, name: str) -> bool:
         parameters = inspect.signature(self.algorithm).parameters.values()

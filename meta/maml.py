@@ -28,13 +28,21 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
 from metamotor.meta.actors import Actor
+from metamotor.meta.adam import adam_places, adam_state, load_adam
 from metamotor.meta.checkpoints import fitting
-from metamotor.meta.checks import check_algorithm, check_finite, check_number, check_whole
-from metamotor.meta.experience import Experience, prepare, surrogate_loss
-from metamotor.meta.functional import surrogates
+from metamotor.meta.checks import (
+    check_algorithm,
+    check_choice,
+    check_finite,
+    check_flag,
+    check_number,
+    check_whole,
+)
+from metamotor.meta.experience import Experience, prepare
 from metamotor.meta.functional.inner_step import Params, inner_step
 from metamotor.meta.functional.trust_region import trust_region_step
 from metamotor.meta.learner import MetaLearner
+from metamotor.meta.meta_gradient import Leaves, MetaObjective, TaskData, meta_gradient
 from metamotor.meta.on_policy import OnPolicyAdapter
 from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, check_batch, derive_seed
 
@@ -102,13 +110,9 @@ class MAMLConfig:
         check_number("exploration_coef", self.exploration_coef, low=0.0)
         check_number("later_step_decay", self.later_step_decay, low=0.0, high=1.0)
         for name in ("learn_inner_lr", "inner_lr_per_parameter", "first_order"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+            check_flag(name, getattr(self, name))
         for name, allowed in (("inner_loss", InnerLoss), ("adapted", Adapts), ("outer", Outer)):
-            if getattr(self, name) not in get_args(allowed):
-                raise ValueError(
-                    f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}"
-                )
+            check_choice(name, getattr(self, name), get_args(allowed))
 
 
 @dataclass(frozen=True)
@@ -119,18 +123,6 @@ class Adapted:
     """Of actor and critic, by name; they carry no gradient."""
     batch: EpisodeBatch | None = None
     """What it was last updated on; its critic is fitted to it in the end."""
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """One task's experience in a meta-iteration."""
-
-    support: tuple[Experience, ...]
-    """Before each update of adaptation."""
-    query: Experience
-    """After the last one."""
-    score: float = 0.0
-    """The mean return after adaptation, normalised over the tasks of the meta-batch."""
 
 
 class MAML(MetaLearner):
@@ -150,6 +142,8 @@ class MAML(MetaLearner):
         self.adapter = OnPolicyAdapter(
             self.algorithm, self.policy, self.family, self.base_kwargs, self.seed
         )
+        self.objective = MetaObjective(self.adapter, self.config)
+        self._is_sendable = not self.adapter.recipe.obstacle_to_sending()
         self.params = self.adapter.initial_params()
         for name in self.adapter.actor_names:
             self.params[name].requires_grad_()
@@ -235,16 +229,13 @@ class MAML(MetaLearner):
         check_batch(batch)
         experience = prepare(batch, self.adapter, state.params, normalize=self._normalize_support)
         sizes = {name: scale * size.detach() for name, size in self.step_sizes(step).items()}
-        return Adapted(inner_step(self._inner_loss(experience), state.params, sizes), batch)
+        return Adapted(
+            inner_step(self.objective.inner_loss(experience), state.params, sizes), batch
+        )
 
     @property
     def _normalize_support(self) -> bool:
         return bool(self.adapter.template.normalize_advantage)
-
-    def _inner_loss(self, experience: Experience) -> Any:
-        return lambda params: surrogate_loss(
-            self.config.inner_loss, self.adapter, params, experience
-        )
 
     # Meta-training --------------------------------------------------------------------------------
 
@@ -286,7 +277,7 @@ class MAML(MetaLearner):
             if step < self.config.inner_steps:
                 sizes = {name: size.detach() for name, size in self.inner_lrs[step].items()}
                 current = [
-                    inner_step(self._inner_loss(experience), params, sizes)
+                    inner_step(self.objective.inner_loss(experience), params, sizes)
                     for experience, params in zip(stages[-1], current, strict=True)
                 ]
         if self.config.inner_steps:
@@ -324,48 +315,7 @@ class MAML(MetaLearner):
         self.num_timesteps += sum(batch.num_steps for batch in batches)
         return batches
 
-    # The meta-gradient ----------------------------------------------------------------------------
-
-    def adapted(
-        self, params: Params, inner_lrs: Sequence[Mapping[str, Tensor]], data: TaskData
-    ) -> Params:
-        """Return θ′ as a differentiable function of θ and α, on one task's support experience."""
-        for sizes, experience in zip(inner_lrs, data.support, strict=True):
-            params = inner_step(
-                self._inner_loss(experience), params, sizes, first_order=self.config.first_order
-            )
-        return params
-
-    def task_objective(
-        self, params: Params, inner_lrs: Sequence[Mapping[str, Tensor]], data: TaskData
-    ) -> Tensor:
-        """Return one task's outer objective, to be maximised: the clipped surrogate of θ′ on its query."""
-        adapted = self.adapted(params, inner_lrs, data)
-        query = data.query
-        outputs = self.adapter.outputs(adapted, query.observations)
-        log_probs = self.adapter.log_prob_of(adapted, outputs, query.actions)
-        objective = surrogates.clipped(
-            log_probs, query.old_log_probs, query.advantages, query.weights, self.config.clip_range
-        )
-        ent_coef = float(getattr(self.adapter.template, "ent_coef", 0.0))
-        if ent_coef:
-            entropy = self.adapter.entropy_of(adapted, outputs)
-            objective = objective + ent_coef * (entropy * query.weights).sum()
-        if self.config.exploration_coef and data.support:
-            objective = objective + self.config.exploration_coef * self._exploration(params, data)
-        return objective
-
-    def _exploration(self, params: Params, data: TaskData) -> Tensor:
-        """Return what credits the return after adaptation to the actions that it was learned from."""
-        first = data.support[0]  # the later ones are not θ's own
-        log_probs = self.adapter.log_prob(params, first.observations, first.actions)
-        return surrogates.clipped(
-            log_probs * (first.weights > 0),
-            first.old_log_probs,
-            torch.full_like(log_probs, data.score),
-            first.weights,
-            self.config.clip_range,
-        )
+    # The outer step -------------------------------------------------------------------------------
 
     def _outer_step(self, data: Sequence[TaskData]) -> dict[str, float]:
         if self.config.outer == "ppo":
@@ -374,28 +324,25 @@ class MAML(MetaLearner):
 
     def _ppo_step(self, data: Sequence[TaskData]) -> dict[str, float]:
         old = {name: value.detach().clone() for name, value in self.params.items()}
+        leaves = self._leaves()
+        sampler = self.sampler if self.num_workers and self._is_sendable else None
         objective = 0.0
         for _ in range(self.config.n_epochs):
-            self.optimizer.zero_grad()
-            objective = 0.0
-            for task_data in data:
-                value = self.task_objective(self.params, self.inner_lrs, task_data)
-                if self.config.kl_coef and task_data.support:
-                    first = task_data.support[0]
-                    kl = self.adapter.kl(old, self.params, first.observations)
-                    value = value - self.config.kl_coef * (kl * first.weights).sum()
-                torch.autograd.backward(-value / len(data))
-                objective += float(value.detach()) / len(data)
+            at = Leaves(self.params, tuple(self.inner_lrs), old)
+            found = meta_gradient(self.objective, at, list(leaves), data, sampler)
+            for name, leaf in leaves.items():
+                leaf.grad = -found.tensors[name]
             self.optimizer.step()
+            objective = found.objective
         return {"train/objective": objective, **self._step_size_scalars()}
 
     def _trust_region_step(self, data: Sequence[TaskData]) -> dict[str, float]:
         # All tasks share one graph here: the products with the KL's Hessian need it whole.
         fixed = {name: value.detach() for name, value in self.params.items()}
-        leaves = {**self._policy_leaves(), **self._step_size_leaves()}
+        leaves = self._leaves()
         adapted = [
-            {k: v.detach() for k, v in self.adapted(fixed, self._frozen_lrs(), d).items()}
-            for d in data
+            {name: value.detach() for name, value in own.items()}
+            for own in (self.objective.adapted(fixed, self._frozen_lrs(), d.support) for d in data)
         ]
 
         def split(flat: Params) -> tuple[Params, list[Mapping[str, Tensor]]]:
@@ -407,13 +354,17 @@ class MAML(MetaLearner):
             return params, lrs
 
         def objective(flat: Params) -> Tensor:
-            values = [self.task_objective(*split(flat), task_data) for task_data in data]
+            values = [
+                self.objective.of_task(*split(flat), d.support, d.query, d.score) for d in data
+            ]
             return torch.stack(values).mean()
 
         def divergence(flat: Params) -> Tensor:
             values = [
                 (
-                    self.adapter.kl(old, self.adapted(*split(flat), d), d.query.observations)
+                    self.adapter.kl(
+                        old, self.objective.adapted(*split(flat), d.support), d.query.observations
+                    )
                     * d.query.weights
                 ).sum()
                 for old, d in zip(adapted, data, strict=True)
@@ -445,35 +396,20 @@ class MAML(MetaLearner):
     # State ----------------------------------------------------------------------------------------
 
     def _state(self) -> Params:
-        tensors = {f"params.{name}": value.detach() for name, value in self.params.items()}
+        return self._meta_parameters() | adam_state(self.optimizer, self._leaves())
+
+    def _leaves(self) -> Params:
+        return {**self._policy_leaves(), **self._step_size_leaves()}
+
+    def _meta_parameters(self) -> Params:
+        tensors = {f"params.{name}": value for name, value in self.params.items()}
         for step, sizes in enumerate(self.inner_lrs):
-            tensors |= {f"inner_lr.{step}.{name}": size.detach() for name, size in sizes.items()}
-        leaves = {**self._policy_leaves(), **self._step_size_leaves()}
-        for name, leaf in leaves.items():
-            for key, value in self.optimizer.state.get(leaf, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value.detach()
-        return tensors
+            tensors |= {f"inner_lr.{step}.{name}": size for name, size in sizes.items()}
+        return {name: value.detach() for name, value in tensors.items()}
 
     def _load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        expected = {f"params.{name}": value for name, value in self.params.items()}
-        for step, sizes in enumerate(self.inner_lrs):
-            expected |= {f"inner_lr.{step}.{name}": size for name, size in sizes.items()}
-        leaves = {**self._policy_leaves(), **self._step_size_leaves()}
-        moments: Params = {}
-        for name, leaf in leaves.items():
-            if f"optimizer.{name}.step" in tensors:
-                moments[f"optimizer.{name}.step"] = torch.tensor(0.0)
-                moments[f"optimizer.{name}.exp_avg"] = leaf
-                moments[f"optimizer.{name}.exp_avg_sq"] = leaf
-        found = fitting(tensors, {**expected, **moments})
-        if unknown := sorted(set(tensors) - set(found)):
-            raise ValueError(f"there is no place for {', '.join(unknown)}")
-        with torch.no_grad():
-            for name, value in expected.items():
-                value.copy_(found[name])
-        for name, leaf in leaves.items():
-            if f"optimizer.{name}.step" in moments:
-                self.optimizer.state[leaf] = {
-                    key: found[f"optimizer.{name}.{key}"].clone()
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+        own, leaves = self._meta_parameters(), self._leaves()
+        found = fitting(tensors, own | adam_places(leaves, tensors))
+        for name, value in own.items():
+            value.copy_(found[name])  # what it shares its memory with is meant
+        load_adam(self.optimizer, leaves, found)

@@ -13,7 +13,6 @@ inner learning without the last line.
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,8 +108,11 @@ class Reptile(MetaLearner):
         self.base = BaseLearner(
             self.algorithm, self.policy, self.family, self.base_kwargs, self.seed
         )
-        if self.num_workers:
-            _check_sendable(self.base.recipe)
+        if self.num_workers and (obstacle := self.base.recipe.obstacle_to_sending()):
+            raise ValueError(
+                f"{self.algorithm.__name__}, its policy or its base_kwargs cannot be sent to worker processes "
+                f"({obstacle}); define classes and functions at the top level of a module, or use num_workers=0"
+            )
         self.params = self.base.initial_params()
 
     # Adaptation -----------------------------------------------------------------------------------
@@ -259,13 +261,3 @@ def _distance(left: Params, right: Params) -> float:
         if left[name].is_floating_point()
     ]
     return float(np.sqrt(sum(squares)))
-
-
-def _check_sendable(recipe: Recipe) -> None:
-    try:
-        pickle.dumps(recipe)
-    except Exception as error:
-        raise ValueError(
-            f"{recipe.algorithm.__name__}, its policy or its base_kwargs cannot be sent to worker processes ({error}); "
-            "define classes and functions at the top level of a module, or use num_workers=0"
-        ) from error

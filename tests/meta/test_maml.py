@@ -22,10 +22,11 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from metamotor import envs, meta
+from metamotor.meta import meta_gradient
 from metamotor.meta.checkpoints import read_checkpoint, write_checkpoint
 from metamotor.meta.rollouts import RolloutJob, derive_seed
 from metamotor.meta.workers import LocalSampler
-from tests.meta.toys import Bandit, Faulty
+from tests.meta.toys import Bandit, Faulty, objective_of
 
 POINT = envs.make("PointNavigation-v0", horizon=20)
 KWARGS = {"gae_lambda": 1.0, "policy_kwargs": {"log_std_init": -0.7}}
@@ -112,12 +113,30 @@ def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path: Path, chang
     assert_equal(loaded._state(), through._state())
 
 
-def test_workers_do_not_change_the_result() -> None:
-    alone = make_learner().learn(1500)
-    together = make_learner(num_workers=2)
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_workers_do_not_change_the_result(vectorised: bool, monkeypatch: Any) -> None:
+    """Neither where they only sample, nor where they take the gradients of large tasks."""
+    if not vectorised:
+        monkeypatch.setattr(meta_gradient, "MAX_VECTORISED", 0)
+    changes: dict[str, Any] = {"kl_coef": 0.1, "exploration_coef": 0.1}
+    alone = make_learner(**changes).learn(1500)
+    together = make_learner(num_workers=2, **changes)
     together.learn(1500)
     together.close()
     assert_equal(alone._state(), together._state())
+
+
+def test_classes_that_cannot_be_sent_keep_the_gradients_here(monkeypatch: Any) -> None:
+    monkeypatch.setattr(meta_gradient, "MAX_VECTORISED", 0)
+
+    class Local(PPO):
+        """Not at the top level of its module."""
+
+    learners = [make_learner(algorithm=Local, num_workers=workers) for workers in (0, 2)]
+    for learner in learners:
+        learner.learn(500)
+        learner.close()
+    assert_equal(learners[0]._state(), learners[1]._state())
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
@@ -197,7 +216,7 @@ def test_permuting_the_tasks_permutes_their_gradients() -> None:
     def gradients(order: Any) -> Any:
         found = {}
         for index in order:
-            value = learner.task_objective(learner.params, learner.inner_lrs, data[index])
+            value = objective_of(learner, learner.params, learner.inner_lrs, data[index])
             leaf = learner.params["action_net.weight"]
             found[index] = torch.autograd.grad(value, leaf)[0]
         return found

@@ -8,8 +8,11 @@ import torch
 from stable_baselines3 import PPO
 
 from metamotor import envs
+from metamotor.meta import meta_gradient as module
 from metamotor.meta.experience import Experience
-from metamotor.meta.maml import MAML, TaskData
+from metamotor.meta.maml import MAML
+from metamotor.meta.meta_gradient import Leaves, TaskData, meta_gradient, named
+from tests.meta.toys import objective_of
 
 
 def make_learner(**changes: Any) -> Any:
@@ -60,7 +63,7 @@ def leaves_of(learner: Any, params: Any, lrs: Any) -> Any:
 def value_at(learner: Any, params: Any, lrs: Any, data: Any, leaves: Any) -> Any:
     own = {name: leaves.get(name, value) for name, value in params.items()}
     sizes = [{n: leaves[f"{k}.{n}"] for n in s} for k, s in enumerate(lrs)]
-    return learner.task_objective(own, sizes, data)
+    return objective_of(learner, own, sizes, data)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_the_exploration_term_credits_the_actions_before_adaptation() -> None:
     old = learner.adapter.log_prob(own, first.observations, first.actions)
     first = first._replace(old_log_probs=old.detach() * (first.weights > 0))
     data = dataclasses.replace(data, support=(first, *data.support[1:]))
-    term = learner.task_objective(own, lrs, data) - plain.task_objective(own, lrs, data)
+    term = objective_of(learner, own, lrs, data) - objective_of(plain, own, lrs, data)
     found = torch.autograd.grad(term, list(leaves.values()))
     expected = torch.autograd.grad(data.score * (old * first.weights).sum(), list(leaves.values()))
     for one, other in zip(found, expected, strict=True):
@@ -128,3 +131,91 @@ def test_only_the_head_is_adapted() -> None:
     for name, value in learner.params.items():
         moved = not torch.equal(value, adapted.params[name])
         assert moved == (name in learner.inner_lrs[0])
+
+
+VARIANTS = [
+    {},
+    {"inner_loss": "dice"},
+    {"inner_loss": "log_prob", "first_order": True},
+    {"adapted": "head", "inner_lr_per_parameter": True},
+    {"exploration_coef": 0.5, "kl_coef": 0.3},
+    {"inner_steps": 0},
+]
+
+
+def meta_batch(**changes: Any) -> Any:
+    """Three tasks whose episodes are of different lengths, at parameters that have moved since sampling."""
+    learner, params, lrs, _ = problem(**changes)
+    old = {name: value.clone() for name, value in params.items()}
+    for name in learner.adapter.actor_names:
+        params[name] = params[name] + 0.02
+    generator = torch.Generator().manual_seed(1)
+
+    def stage(length: int) -> Experience:
+        found = random_experience(learner, params, generator)
+        return Experience(*(part[:, :length] for part in found))
+
+    data = [
+        TaskData(tuple(stage(length) for _ in lrs), stage(6 - length), score)
+        for length, score in ((5, 0.7), (3, -0.2), (4, -0.5))
+    ]
+    names = [*learner.adapter.actor_names, *named({}, lrs)]
+    return learner.objective, Leaves(params, tuple(lrs), old), names, data
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_all_tasks_at_once_give_the_gradient_of_one_after_another(
+    changes: Any, monkeypatch: Any
+) -> None:
+    objective, leaves, names, data = meta_batch(**changes)
+    together = meta_gradient(objective, leaves, names, data)
+    monkeypatch.setattr(module, "MAX_VECTORISED", 0)
+    apart = meta_gradient(objective, leaves, names, data)
+    assert together.objective == pytest.approx(apart.objective, rel=1e-12)
+    assert set(together.tensors) == set(apart.tensors) == set(names)
+    for name in names:
+        torch.testing.assert_close(
+            together.tensors[name], apart.tensors[name], rtol=1e-9, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_the_meta_gradient_is_that_of_the_mean_over_tasks(changes: Any) -> None:
+    """One direction in all leaves at once, against central differences."""
+    objective, leaves, names, data = meta_batch(**changes)
+    if changes.get("first_order"):
+        pytest.skip("leaves out the second derivatives on purpose")
+    found = meta_gradient(objective, leaves, names, data)
+    generator = torch.Generator().manual_seed(2)
+    at = named(leaves.params, leaves.step_sizes)
+    direction = {
+        name: torch.randn(at[name].shape, dtype=torch.float64, generator=generator)
+        for name in names
+    }
+    values = []
+    for width in (1e-5, -1e-5):
+        moved = {name: value + width * direction.get(name, 0.0) for name, value in at.items()}
+        sizes = tuple(
+            {name: moved[f"inner_lr.{step}.{name}"] for name in own}
+            for step, own in enumerate(leaves.step_sizes)
+        )
+        there = Leaves({name: moved[name] for name in leaves.params}, sizes, leaves.old)
+        values.append(meta_gradient(objective, there, names, data).objective)
+    expected = (values[0] - values[1]) / 2e-5
+    slope = sum(float((found.tensors[name] * direction[name]).sum()) for name in names)
+    assert slope == pytest.approx(expected, rel=1e-5)
+
+
+def test_small_tasks_are_worked_on_together_where_that_is_possible() -> None:
+    objective, _, _, data = meta_batch()
+    assert objective.fits_vectorising(data)
+    assert not objective.fits_vectorising(data[:1])
+    own_loss, _, _, data = meta_batch(inner_loss="base")
+    assert not own_loss.fits_vectorising(data)
+    long = [
+        dataclasses.replace(
+            own, query=Experience(*(part.repeat_interleave(200, 0) for part in own.query))
+        )
+        for own in data
+    ]
+    assert not objective.fits_vectorising(long)

@@ -145,3 +145,8 @@ class Line:
 
     def make_env(self):
         return LineEnv(self.horizon)
+
+
+def objective_of(learner: Any, params: Any, step_sizes: Any, data: Any) -> Any:
+    """MAML's objective of one task, at these parameters and step sizes."""
+    return learner.objective.of_task(params, step_sizes, data.support, data.query, data.score)
