@@ -215,7 +215,7 @@ class Tempered(ActorCriticPolicy):
     """Halves the standard deviation after its network: a distribution of its own making."""
 
     def get_distribution(self, obs: Any) -> Any:
-        distribution = super().get_distribution(obs)
+        distribution: Any = super().get_distribution(obs)
         distribution.distribution.scale = distribution.distribution.scale / 2
         return distribution
 
