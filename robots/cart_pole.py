@@ -73,10 +73,10 @@ class CartPole(Robot):
         simulator.set_dynamics(body, self._cart, mass=cart)
         simulator.set_dynamics(body, self._pole, mass=pole, localInertiaDiagonal=(moment,) * 3)
 
-    def reset(self, position: float, angle: float) -> None:
-        """Put the cart [m] and the pole [rad] at rest."""
+    def reset(self, position: float, angle: float, speed: float = 0.0, rate: float = 0.0) -> None:
+        """Put the cart [m] and the pole [rad], moving at a speed [m/s] and a rate [rad/s]."""
         self.simulator.forget_contacts()
-        self.joints.reset((position, angle))
+        self.joints.reset((position, angle), (speed, rate))
 
     def read(self) -> tuple[JointState, JointState]:
         """Return the state of the cart's and of the pole's joint."""

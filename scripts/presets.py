@@ -65,9 +65,16 @@ PRESETS = {
     ),
     ("CartPoleSwingUp-v0", "MAML"): Preset(
         total_timesteps=2_000_000,
-        base=BaseLearner(gamma=0.97, gae_lambda=0.9),
-        config=MAMLConfig(meta_batch_size=10, episodes_per_task=6, outer_lr=2e-3, n_epochs=10),
-        validation=ValidationOptions(validation_interval=9),
+        base=BaseLearner(gamma=0.97, gae_lambda=0.95, log_std_init=-0.5),
+        config=MAMLConfig(
+            meta_batch_size=10,
+            episodes_per_task=10,
+            inner_lr=1.0,
+            inner_lr_lr=5e-2,
+            inner_lr_per_parameter=True,
+            outer_lr=3e-3,
+        ),
+        validation=ValidationOptions(validation_interval=10),
     ),
 }
 """By the family's id and the meta-learner's name."""

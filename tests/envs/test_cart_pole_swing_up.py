@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from metamotor import envs
-from metamotor.envs.cart_pole import CartPole, CartPoleTask
+from metamotor.envs.cart_pole import CartPoleTask
 from metamotor.envs.cart_pole_swing_up import SwingUpRobot
 
 Array = NDArray[Any]
@@ -18,7 +18,7 @@ Policy = Callable[[Array], Array]
 PLAIN = CartPoleTask(
     pole_length=1.0, pole_mass=0.1, cart_mass=1.0, motor_strength=10.0, motor_sign=1.0
 )
-DAMPING, DT = 2.0, 0.04
+DAMPING, DT = 2.0, 0.05
 
 
 @pytest.fixture(scope="module")
@@ -111,30 +111,29 @@ def test_one_who_knows_the_robot_swings_every_pole_up(env: Any) -> None:
     for seed, task in enumerate(env.family.sample(30, split="test", seed=0)):
         total, heights = episode(env, task, swing_up(task), seed)
         returns.append(total)
-        assert len(heights) == 200
-        assert (heights[-30:] > 0.95).all()
-        delays.append(200 - int(np.argmin(np.append(heights[::-1] > 0.9, False))))
-    assert np.mean(returns) > 145.0
-    assert min(returns) > 120.0
+        assert len(heights) == 100
+        assert (heights[-20:] > 0.95).all()
+        delays.append(100 - int(np.argmin(np.append(heights[::-1] > 0.9, False))))
+    assert np.mean(returns) > 80.0
+    assert min(returns) > 55.0
     # Well before the middle of the episode it is up for good.
-    assert np.median(delays) < 80
-    assert max(delays) < 100
+    assert np.median(delays) < 40
+    assert max(delays) < 70
 
 
 def test_one_who_takes_the_motor_the_wrong_way_round_does_not(env: Any) -> None:
-    for seed, task in enumerate(env.family.sample(10, split="test", seed=0)):
+    returns = []
+    for seed, task in enumerate(env.family.sample(20, split="test", seed=0)):
         wrong = replace(task, motor_sign=-task.motor_sign)
-        assert episode(env, task, swing_up(wrong), seed)[0] < 2.0
-
-
-def test_one_who_takes_the_robot_for_another_does_worse(env: Any) -> None:
-    long = CartPoleTask(1.5, 0.25, 1.4, 7.0, 1.0)
-    other = CartPoleTask(1.0, 0.08, 0.8, 13.0, 1.0)
-    assert episode(env, long, swing_up(other))[0] < episode(env, long, swing_up(long))[0] - 20.0
+        returns.append(episode(env, task, swing_up(wrong), seed)[0])
+    assert np.mean(returns) < 5.0
+    assert max(returns) < 20.0
 
 
 def test_hanging_earns_nothing(env: Any) -> None:
-    assert 0.0 <= episode(env, PLAIN, steadily(0.0))[0] < 1.0
+    env.reset(seed=0, options={"task": PLAIN})
+    env.robot.reset(0.0, pi)
+    assert sum(env.step(np.zeros(1))[1] for _ in range(100)) < 1e-6
 
 
 def test_standing_upright_earns_almost_one_a_step(env: Any) -> None:
@@ -143,17 +142,31 @@ def test_standing_upright_earns_almost_one_a_step(env: Any) -> None:
     assert env.step(np.zeros(1))[1] == pytest.approx(1.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("rate", [10.0, 12.0, 15.0])
+def test_spinning_earns_little(env: Any, rate: float) -> None:
+    """A spinning pole is at half the height on average, whichever way the motor that spins it pushes."""
+    env.reset(seed=0, options={"task": PLAIN})
+    env.robot.reset(0.0, pi, rate=rate)
+    total, heights = 0.0, []
+    for _ in range(100):
+        observation, reward, terminated, *_ = env.step(np.zeros(1))
+        total += reward
+        heights.append((1 + observation[2]) / 2)
+        assert not terminated
+    assert np.mean(heights) > 0.4
+    assert total < 8.0
+
+
 def test_reward_is_the_product_that_is_documented(env: Any) -> None:
     generator = np.random.default_rng(0)
     env.reset(seed=0, options={"task": PLAIN})
     for _ in range(20):
         position, angle = generator.uniform(-2.5, 2.5), generator.uniform(-pi, pi)
-        command = generator.uniform(-1.0, 1.0)
-        env.robot.reset(position, angle)
-        observation, reward, _, _, _ = env.step(np.array([command]))
-        x, _, angle, _ = state_of(observation)
+        env.robot.reset(position, angle, rate=generator.uniform(-5.0, 5.0))
+        observation, reward, _, _, _ = env.step(np.array([generator.uniform(-1.0, 1.0)]))
+        x, _, angle, rate = state_of(observation)
         height = (1 + np.cos(angle)) / 2
-        expected = height * (1 - 0.5 * (x / 3.0) ** 2) * (1 - 0.1 * command**2)
+        expected = height * (1 - 0.5 * (x / 3.0) ** 2) * np.exp(-((rate / 3.3) ** 2))
         assert reward == pytest.approx(expected, abs=1e-6)
 
 
@@ -175,19 +188,20 @@ def test_an_early_end_never_pays(env: Any) -> None:
 def test_exploring_rarely_leaves_the_track(env: Any) -> None:
     generator = np.random.default_rng(0)
     lengths = [
-        len(episode(env, task, lambda _: generator.normal(0.0, 1.0, 1), seed)[1])
+        len(episode(env, task, lambda _: generator.normal(0.0, 0.6, 1), seed)[1])
         for seed, task in enumerate(env.family.sample(20, seed=1))
     ]
-    assert sum(length < 200 for length in lengths) <= 4
+    assert sum(length < 100 for length in lengths) <= 3
 
 
-def test_mirrored_commands_mirror_the_motion(env: Any) -> None:
+def test_mirrored_robot_with_the_other_sign_moves_in_the_mirror(env: Any) -> None:
+    """By the same commands: what one sign can reach, the other can as well."""
     commands = np.random.default_rng(0).uniform(-1, 1, (60, 1))
     paths = []
     for side in (1.0, -1.0):
-        env.reset(seed=0, options={"task": PLAIN})
-        env.robot.reset(0.0, side * 3.0)
-        paths.append([(*env.step(side * command)[:2],) for command in commands])
+        env.reset(seed=0, options={"task": replace(PLAIN, motor_sign=side)})
+        env.robot.reset(0.5 * side, side * 3.0, -0.3 * side, 1.5 * side)
+        paths.append([(*env.step(command)[:2],) for command in commands])
     mirror = np.array([-1.0, -1.0, 1.0, -1.0, -1.0])
     for (ours, reward), (theirs, same) in zip(*paths, strict=True):
         assert ours == pytest.approx(mirror * theirs, abs=1e-5)
@@ -206,12 +220,22 @@ def test_motor_turns_with_its_sign_and_strength(env: Any) -> None:
     assert speeds[2] == pytest.approx(speeds[0] / 2, rel=1e-2)
 
 
-def test_starts_hanging_at_rest(env: Any) -> None:
+def test_starts_all_over_the_circle_and_about_the_middle(env: Any) -> None:
+    starts = np.array([state_of(env.reset(seed=seed)[0]) for seed in range(400)])
+    widths = np.array([1.0, 0.5, pi, 2.0])
+    assert (np.abs(starts) <= widths + 1e-6).all()
+    # Uniform, and independent of each other: three standard errors.
+    assert np.abs(starts.mean(axis=0) / widths).max() < 3 / np.sqrt(3 * 400)
+    assert np.abs(starts.std(axis=0) / widths - 1 / np.sqrt(3)).max() < 0.05
+    assert np.abs(np.corrcoef(starts.T) - np.eye(4)).max() < 3.5 / np.sqrt(400)
+
+
+def test_start_tells_nothing_of_the_task(env: Any) -> None:
+    first, second = env.family.sample(2, seed=0)
+    other = replace(second, motor_sign=-first.motor_sign)
     for seed in range(10):
-        observation, _ = env.reset(seed=seed)
-        x, speed, angle, rate = state_of(observation)
-        assert (x, speed, rate) == (0.0, 0.0, 0.0)
-        assert pi - 0.1 - 1e-6 <= abs(angle) <= pi
+        ours, theirs = (env.reset(seed=seed, options={"task": task})[0] for task in (first, other))
+        assert ours.tobytes() == theirs.tobytes()
 
 
 def test_turns_over_without_a_jump(env: Any) -> None:
@@ -223,10 +247,9 @@ def test_turns_over_without_a_jump(env: Any) -> None:
     assert env._observe()[0] == pytest.approx(here, abs=1e-6)
 
 
-def test_parameters_are_those_of_balancing(env: Any) -> None:
-    assert env.family.parameters is CartPole.parameters
-    assert envs.make("CartPole-v0").dt == 0.02
-    assert env.family.dt == 0.04
+def test_is_commanded_at_twenty_hertz_for_five_seconds(env: Any) -> None:
+    assert env.family.dt == pytest.approx(0.05)
+    assert env.family.horizon == 100
 
 
 class TestRobot:
@@ -235,7 +258,7 @@ class TestRobot:
             RAIL_DAMPING = 0.0
 
         with Smooth() as robot:
-            for length, mass, cart in ((0.9, 0.3, 0.7), (1.6, 0.05, 1.5)):
+            for length, mass, cart in ((0.8, 0.3, 0.6), (1.6, 0.05, 1.6)):
                 robot.build(pole_length=length, pole_mass=mass, cart_mass=cart)
                 robot.reset(0.0, 0.3)
                 energies = []
@@ -249,14 +272,14 @@ class TestRobot:
                     robot.push(0.0)
                 # In units of what a swing from top to bottom turns over.
                 drift = np.abs(np.array(energies) - energies[0]) / (mass * 9.81 * length)
-                assert drift.max() < 0.07
+                assert drift.max() < 0.1
 
     def test_rail_brakes_the_cart(self) -> None:
         with SwingUpRobot() as robot:
             robot.build(pole_length=1.0, pole_mass=0.1, cart_mass=1.0)
             # The pole hangs on a cart that drifts: after a while both creep.
             robot.reset(0.0, pi)
-            for _ in range(25):
+            for _ in range(20):
                 robot.push(2.0)
             speed = robot.read()[0][1]
             assert speed == pytest.approx(1.0 * (1 - np.exp(-2.0 / 1.1)), abs=0.1)

@@ -82,6 +82,14 @@ def test_total_mass_is_that_of_rod_and_cart() -> None:
             assert sum(masses) == pytest.approx(rod["pole_mass"] + rod["cart_mass"])
 
 
+def test_starts_as_fast_as_it_is_told() -> None:
+    with CartPole() as robot:
+        robot.reset(0.2, 1.0, -0.5, 1.5)
+        assert [state[:2] for state in robot.read()] == [(0.2, -0.5), (1.0, 1.5)]
+        robot.reset(0.2, 1.0)
+        assert [state[:2] for state in robot.read()] == [(0.2, 0.0), (1.0, 0.0)]
+
+
 def test_hangs_still_when_it_hangs() -> None:
     with CartPole() as robot:
         moved = simulate(robot, RODS[1], np.pi, 0.0, periods=50)
