@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import arg
 
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.rollouts import RolloutJob, derive_seed
@@ -53,8 +53,9 @@ class Adapt:
     The file is Stable-Baselines3's own; `PPO.load` unpickles parts of it, so load only files that you trust.
     """
 
-    checkpoint: Positional[Path]
-    """A checkpoint (*.safetensors), or a run folder, which stands for its best one."""
+    checkpoint: Annotated[Path, arg(name="from")]
+    """A checkpoint (*.safetensors); a run folder, which stands for its best one; or one of `metamotor zoo`, such as
+    zoo:PandaReach/maml."""
     task: TaskChoice = field(default_factory=TaskChoice)
     adaptation: Adaptation = field(default_factory=Adaptation)
     measured_episodes: int = 10
@@ -92,7 +93,11 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"Saved {out}", soft_wrap=True)
     words = [*options.task.words(), *options.adaptation.words()]
     policy = out.with_suffix(".onnx")
-    print(next_step("write it as one file", "export", options.checkpoint, *words, "--out", policy))
+    print(
+        next_step(
+            "write it as one file", "export", "--from", options.checkpoint, *words, "--out", policy
+        )
+    )
 
 
 def untrained_note(learner: MetaLearner) -> str:

@@ -61,7 +61,9 @@ def main(argv: Sequence[str]) -> None:
     contents = {"command": command, **report.as_json(), **clock.read(), "machine": machine()}
     write_json(folder / "report.json", contents)
     console.print(f"Written to {folder}", soft_wrap=True)
-    print(next_step("write a policy for one task as one file", "export", options.adapted[0]))
+    print(
+        next_step("write a policy for one task as one file", "export", "--from", options.adapted[0])
+    )
 
 
 def present(

@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import arg
 
 from metamotor import deploy
 from metamotor.meta.learner import MetaLearner
@@ -29,8 +29,9 @@ class Export:
     code that its author put there; if you trust it, write in Python: deploy.export(PPO.load("a.zip"), "policy.onnx").
     """
 
-    checkpoint: Positional[Path]
-    """A checkpoint (*.safetensors), or a run folder, which stands for its best one."""
+    checkpoint: Annotated[Path, arg(name="from")]
+    """A checkpoint (*.safetensors); a run folder, which stands for its best one; or one of `metamotor zoo`, such as
+    zoo:PandaReach/maml."""
     task: TaskChoice = field(default_factory=TaskChoice)
     adaptation: Adaptation = field(default_factory=Adaptation)
     out: Path = Path("policy.onnx")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from metamotor import meta
+from metamotor.meta.es import ESConfig
 from metamotor.meta.maml import MAMLConfig
+from metamotor.meta.mpo import MPOConfig
+from metamotor.meta.reptile import ReptileConfig
 from metamotor.scripts.options import BaseLearner, ValidationOptions
 
 
@@ -25,12 +29,25 @@ class Preset:
     """Episodes before each update when adaptation is measured."""
 
 
+TD3_KWARGS = {
+    "learning_rate": 1e-3,
+    "train_freq": 10,
+    "gradient_steps": 10,
+    "batch_size": 64,
+    "learning_starts": 0,
+    "tau": 0.02,
+    "action_noise": 0.2,
+}
+TD3_BASE = BaseLearner(algorithm="TD3", activation="ReLU", base_kwargs=json.dumps(TD3_KWARGS))
+"""TD3 that learns something in 500 steps: from the first one, as often as it acts, with targets that follow quickly."""
+
 PRESETS = {
     ("PointNavigation-v0", "MAML"): Preset(
         total_timesteps=2_320_000,
         base=BaseLearner(log_std_init=-0.7),
         config=MAMLConfig(meta_batch_size=20, episodes_per_task=20, outer_lr=1.5e-3),
         validation=ValidationOptions(validation_interval=4),
+        support_episodes=20,
     ),
     ("PandaReach-v0", "MAML"): Preset(
         total_timesteps=700_000,
@@ -75,6 +92,135 @@ PRESETS = {
             outer_lr=3e-3,
         ),
         validation=ValidationOptions(validation_interval=10),
+    ),
+    # --- Reptile: over TD3, whose replay makes more of an adaptation's steps than PPO's rollouts ---
+    ("PointNavigation-v0", "Reptile"): Preset(
+        total_timesteps=30_000,
+        base=dataclasses.replace(TD3_BASE, gamma=0.95),
+        config=ReptileConfig(episodes_per_task=5, query_episodes=1),
+        validation=ValidationOptions(
+            validation_interval=4, validation_tasks=6, validation_episodes=3
+        ),
+        support_episodes=5,
+    ),
+    ("PandaReach-v0", "Reptile"): Preset(
+        total_timesteps=60_000,
+        base=dataclasses.replace(TD3_BASE, gamma=0.9),
+        config=ReptileConfig(query_episodes=1),
+        validation=ValidationOptions(
+            validation_interval=5, validation_tasks=6, validation_episodes=3
+        ),
+    ),
+    ("A1Locomotion-v0", "Reptile"): Preset(
+        total_timesteps=60_000,
+        base=dataclasses.replace(
+            TD3_BASE,
+            gamma=0.9,
+            base_kwargs=json.dumps(
+                TD3_KWARGS
+                | {"learning_rate": 2e-3, "gradient_steps": 5, "tau": 0.03, "action_noise": 0.3}
+            ),
+        ),
+        config=ReptileConfig(outer_lr=0.7, query_episodes=1),
+        validation=ValidationOptions(
+            validation_interval=5, validation_tasks=8, validation_episodes=3
+        ),
+    ),
+    # --- ES: linear policies --------------------------------------------------------------------
+    ("PointNavigation-v0", "ES"): Preset(
+        total_timesteps=12_000_000,
+        base=BaseLearner(net_arch=(), log_std_init=-0.7),
+        config=ESConfig(inner_lr=0.5, outer_lr=0.05, episodes_per_task=20),
+        validation=ValidationOptions(validation_interval=20),
+        support_episodes=20,
+    ),
+    ("PandaReach-v0", "ES"): Preset(
+        total_timesteps=1_200_000,
+        base=BaseLearner(
+            net_arch=(), gamma=0.85, gae_lambda=0.8, normalize_advantage=False, log_std_init=-0.7
+        ),
+        config=ESConfig(
+            inner_lr=1.0,
+            outer_lr=0.1,
+            sigma=0.1,
+            population=24,
+            meta_batch_size=12,
+            episodes_per_evaluation=1,
+        ),
+        validation=ValidationOptions(validation_interval=10),
+    ),
+    # --- MPO: adapts by single episodes ---------------------------------------------------------
+    ("PandaReach-v0", "MPO"): Preset(
+        total_timesteps=400_000,
+        base=BaseLearner(
+            net_arch=(32, 32),
+            gamma=0.85,
+            gae_lambda=0.8,
+            normalize_advantage=False,
+            log_std_init=0.0,
+        ),
+        config=MPOConfig(
+            context_size=8,
+            episodes_per_trial=2,
+            outer_lr=2e-3,
+            max_grad_norm=1.0,
+            trial_gamma=0.85,
+            trial_gae_lambda=0.5,
+            task_loss_coef=2.0,
+            n_epochs=10,
+        ),
+        validation=ValidationOptions(validation_interval=10),
+        support_episodes=1,
+    ),
+    ("HalfCheetahDirection-v0", "MPO"): Preset(
+        total_timesteps=400_000,
+        base=BaseLearner(net_arch=(32, 32), log_std_init=-0.7),
+        config=MPOConfig(
+            hidden_size=48,
+            context_size=8,
+            meta_batch_size=30,
+            episodes_per_trial=2,
+            max_grad_norm=1.0,
+            trial_gamma=0.95,
+            trial_gae_lambda=0.9,
+        ),
+        validation=ValidationOptions(validation_interval=8),
+        support_episodes=1,
+    ),
+    ("A1Locomotion-v0", "MPO"): Preset(
+        total_timesteps=350_000,
+        base=BaseLearner(net_arch=(32, 32), gamma=0.95, gae_lambda=0.9, log_std_init=-0.5),
+        config=MPOConfig(
+            hidden_size=48,
+            context_size=8,
+            meta_batch_size=30,
+            episodes_per_trial=2,
+            trial_gamma=0.9,
+            trial_gae_lambda=0.9,
+            n_epochs=8,
+            n_minibatches=6,
+            max_grad_norm=1.0,
+            task_loss_coef=1.0,
+        ),
+        validation=ValidationOptions(validation_interval=8),
+        support_episodes=1,
+    ),
+    ("PointNavigation-v0", "MPO"): Preset(
+        total_timesteps=300_000,
+        base=BaseLearner(net_arch=(32, 32), log_std_init=-0.2),
+        config=MPOConfig(
+            hidden_size=48,
+            context_size=8,
+            episodes_per_trial=2,
+            trial_gamma=0.85,
+            trial_gae_lambda=0.5,
+            outer_lr=2e-3,
+            n_epochs=8,
+            max_grad_norm=1.0,
+            task_loss_coef=2.0,
+        ),
+        validation=ValidationOptions(validation_interval=8),
+        support_episodes=1,
     ),
 }
 """By the family's id and the meta-learner's name."""

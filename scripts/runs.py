@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metamotor.meta import zoo
 from metamotor.meta.checkpoints import SUFFIX
 from metamotor.scripts.outputs import write_file
 
@@ -44,12 +45,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_in(path: Path) -> Path:
-    """Return the checkpoint at a path; a run folder stands for its best one.
+    """Return the checkpoint at a path; a run folder stands for its best one, `zoo:…` for one of the package's own.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if the file is of another kind.
     """
+    if zoo.is_named(path):
+        return zoo.path_of(path)
     if path.is_dir():
         best = path / "checkpoints" / f"best{SUFFIX}"
         if not best.is_file():

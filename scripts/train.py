@@ -119,7 +119,7 @@ def _trained(config: Mapping[str, Any], folder: Path, was: str) -> str:
 def _next(arm: str, folder: Path) -> str:
     """Return what a user may do next with this arm."""
     if arm == "adapted":
-        return next_step("adapt it to a new task", "adapt", folder, "--task-seed", "7")
+        return next_step("adapt it to a new task", "adapt", "--from", folder, "--task-seed", "7")
     # Only one of the three is known here; the others are named by what has to be put there.
     arms = {"adapted": "ADAPTED", "robust": "ROBUST", "oracle": "ORACLE"} | {arm: folder}
     words = [word for name, path in arms.items() for word in (f"--{name}", path)]

@@ -117,7 +117,7 @@ def test_the_next_command_can_be_typed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     task = '{"goal_x": 0.1, "goal_y": 0.3}'
-    done = metamotor("adapt", arms["adapted"], "--task", task, "--out", "my model.zip")
+    done = metamotor("adapt", "--from", arms["adapted"], "--task", task, "--out", "my model.zip")
     for command in ("export", "run"):
         line = next(line for line in done.out.splitlines() if line.startswith("Next, "))
         words = shlex.split(line.partition(": metamotor ")[2])
@@ -131,7 +131,7 @@ def test_a_run_that_was_not_trained_to_adapt_is_told(
     metamotor: Program, arms: dict[str, Path], tmp_path: Path
 ) -> None:
     for arm, count in (("robust", 1), ("adapted", 0)):
-        words = (arms[arm], "--episodes", "2", "--out")
+        words = ("--from", arms[arm], "--episodes", "2", "--out")
         adapted = metamotor("adapt", *words, tmp_path / f"{arm}.zip")
         exported = metamotor("export", *words, tmp_path / f"{arm}.onnx")
         as_it_is = metamotor("export", *words, tmp_path / f"{arm}-0.onnx", "--updates", "0")
@@ -147,11 +147,11 @@ def test_a_file_is_overwritten_only_if_asked(
     for command, name in (("adapt", "model.zip"), ("export", "policy.onnx")):
         out = tmp_path / name
         out.write_text("mine")
-        refused = metamotor(command, arms["adapted"], "--out", out)
+        refused = metamotor(command, "--from", arms["adapted"], "--out", out)
         assert refused.code == 2
         assert f"{out} is there already" in refused.err
         assert out.read_text() == "mine"
-        assert metamotor(command, arms["adapted"], "--out", out, "--overwrite").code == 0
+        assert metamotor(command, "--from", arms["adapted"], "--out", out, "--overwrite").code == 0
         assert out.read_bytes() != b"mine"
     film = tmp_path / "film.gif"
     film.write_text("mine")
@@ -184,7 +184,9 @@ def test_adapt_saves_a_model_that_sb3_loads(
     metamotor: Program, arms: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "adapted.zip"
-    done = metamotor("adapt", arms["adapted"], "--episodes", "3", "--task-seed", "7", "--out", out)
+    done = metamotor(
+        "adapt", "--from", arms["adapted"], "--episodes", "3", "--task-seed", "7", "--out", out
+    )
     assert done.code == 0, done.err
     assert "stochastic" in done.out
     assert "deterministic" in done.out
@@ -195,7 +197,9 @@ def test_export_and_run(metamotor: Program, arms: dict[str, Path], tmp_path: Pat
     out = tmp_path / "policy.onnx"
     task = '{"goal_x": 0.1, "goal_y": 0.3}'
     checkpoint = arms["adapted"] / "checkpoints" / "last.safetensors"
-    done = metamotor("export", checkpoint, "--task", task, "--episodes", "3", "--out", out)
+    done = metamotor(
+        "export", "--from", checkpoint, "--task", task, "--episodes", "3", "--out", out
+    )
     assert done.code == 0, done.err
     metadata = deploy.runtime.Policy(out).metadata
     assert metadata["task"] == json.loads(task)
@@ -286,9 +290,9 @@ MISTAKES = {
         "Unrecognized options: --no-such-option",
     ),
     "no family": (("train",), "Id of the task family"),
-    "no checkpoint": (("adapt", "nowhere"), "there is no checkpoint at nowhere"),
+    "no checkpoint": (("adapt", "--from", "nowhere"), "there is no checkpoint at nowhere"),
     "no policy file": (("run", "nowhere.onnx"), "there is no policy file nowhere.onnx"),
-    "SB3's file": (("export", "model.zip"), "unpickles"),
+    "SB3's file": (("export", "--from", "model.zip"), "unpickles"),
     "no episodes to run": (("run", "x.onnx", "--episodes", "0"), "episodes must be at least 1"),
     "no seeds": (("bench", "learning", "--seeds"), "seeds must be at least one"),
     "a window and a film": (
@@ -334,7 +338,7 @@ def test_a_damaged_checkpoint_is_told(
     truncated = tmp_path / "truncated.safetensors"
     for length in (0, 4, 100, len(whole) // 2, len(whole) - 1):
         truncated.write_bytes(whole[:length])
-        done = metamotor("adapt", truncated)
+        done = metamotor("adapt", "--from", truncated)
         assert done.code == 2
         assert "not a whole metamotor checkpoint" in done.err
 
@@ -344,11 +348,11 @@ def test_a_file_of_another_kind_is_told(
 ) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("hello")
-    assert "expected a checkpoint" in metamotor("adapt", other).err
+    assert "expected a checkpoint" in metamotor("adapt", "--from", other).err
     assert metamotor("run", other).code == 2
     checkpoint = arms["adapted"] / "checkpoints" / "best.safetensors"
     assert metamotor("run", checkpoint).code == 2
-    assert "checkpoints/best" in metamotor("adapt", tmp_path).err
+    assert "checkpoints/best" in metamotor("adapt", "--from", tmp_path).err
 
 
 @pytest.mark.parametrize(
@@ -371,7 +375,7 @@ def test_a_file_of_another_kind_is_told(
 def test_adapt_refuses(
     metamotor: Program, arms: dict[str, Path], options: tuple[str, ...], message: str
 ) -> None:
-    done = metamotor("adapt", arms["adapted"], *options)
+    done = metamotor("adapt", "--from", arms["adapted"], *options)
     assert done.code == 2
     assert message in done.err
 
@@ -385,7 +389,7 @@ def test_arms_in_the_wrong_place_are_told(metamotor: Program, arms: dict[str, Pa
         "evaluate", "--adapted", adapted, adapted, "--robust", robust, "--oracle", oracle
     )
     assert "got 2 --adapted, 1 --robust, 1 --oracle" in uneven.err
-    assert "nothing to adapt to" in metamotor("adapt", oracle).err
+    assert "nothing to adapt to" in metamotor("adapt", "--from", oracle).err
 
 
 def test_a_seed_that_comes_twice_is_told(
@@ -420,7 +424,7 @@ def test_a_run_without_steps_or_without_a_picture_is_told(
     metamotor: Program, arms: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "policy.onnx"
-    assert metamotor("export", arms["adapted"], "--episodes", "2", "--out", out).code == 0
+    assert metamotor("export", "--from", arms["adapted"], "--episodes", "2", "--out", out).code == 0
     done = metamotor("run", out, "--horizon", "0")
     assert done.code == 2
     assert "horizon must be a whole number of at least 1, got 0" in done.err
@@ -433,7 +437,7 @@ def test_a_policy_for_another_robot_is_told(
     metamotor: Program, arms: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "policy.onnx"
-    assert metamotor("export", arms["adapted"], "--episodes", "2", "--out", out).code == 0
+    assert metamotor("export", "--from", arms["adapted"], "--episodes", "2", "--out", out).code == 0
     done = metamotor("run", out, "--family", "CartPole-v0")
     assert done.code == 2
     assert "takes 2 observations and gives 2 actions, but CartPole-v0 has 4 and 1" in done.err

@@ -48,10 +48,10 @@ def test_from_training_to_the_policy_file(
     run, file = tmp_path / "run", tmp_path / "policy.onnx"
     done = metamotor("train", *COMMON, "--learner", learner, *OWN[learner], "--out", run)
     assert done.code == 0, done.err
-    done = metamotor("adapt", run, "--episodes", "2", "--out", tmp_path / "adapted.zip")
+    done = metamotor("adapt", "--from", run, "--episodes", "2", "--out", tmp_path / "adapted.zip")
     assert done.code == 0, done.err
     assert "deterministic" in done.out
-    done = metamotor("export", run, "--episodes", "2", "--out", file)
+    done = metamotor("export", "--from", run, "--episodes", "2", "--out", file)
     assert done.code == 0, done.err
     done = metamotor("run", file, "--episodes", "1")
     assert done.code == 0, done.err

@@ -49,8 +49,8 @@ def test_every_task_of_a_family_is_accepted(name: str, split: envs.Split) -> Non
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (Adapt, ("x", "--task-seed", "-1")),
-        (Adapt, ("x", "--seed", "-1")),
+        (Adapt, ("--from", "x", "--task-seed", "-1")),
+        (Adapt, ("--from", "x", "--seed", "-1")),
         (Run, ("x", "--seed", str(2**32))),
         (Evaluate, ("--adapted", "x", "--robust", "x", "--oracle", "x", "--seed", "-1")),
         (Learning, ("--seeds", "0", "-1")),
