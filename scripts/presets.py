@@ -104,7 +104,7 @@ PRESETS = {
         support_episodes=5,
     ),
     ("PandaReach-v0", "Reptile"): Preset(
-        total_timesteps=60_000,
+        total_timesteps=40_000,
         base=dataclasses.replace(TD3_BASE, gamma=0.9),
         config=ReptileConfig(query_episodes=1),
         validation=ValidationOptions(
@@ -148,6 +148,18 @@ PRESETS = {
             episodes_per_evaluation=1,
         ),
         validation=ValidationOptions(validation_interval=10),
+    ),
+    ("A1Locomotion-v0", "ES"): Preset(
+        total_timesteps=200_000,
+        base=BaseLearner(net_arch=(), gamma=0.9, gae_lambda=0.9, log_std_init=-1.3),
+        config=ESConfig(
+            inner_lr=1.0,
+            outer_lr=0.01,
+            population=24,
+            meta_batch_size=12,
+            episodes_per_evaluation=2,
+        ),
+        validation=ValidationOptions(validation_interval=4),
     ),
     # --- MPO: adapts by single episodes ---------------------------------------------------------
     ("PandaReach-v0", "MPO"): Preset(
