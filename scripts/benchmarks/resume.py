@@ -9,7 +9,6 @@ import os
 import random
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,10 +48,10 @@ PRELOADED = [
     "torch._dynamo",  # torch's optimisers import it, which takes longer than all of such a run
 ]
 """What is imported once, and not by each process."""
-SHARE = 0.6
-"""Of the time that a whole run takes: a kill comes within this much of a start."""
-WRITES = 16
-"""Files that are written, likewise."""
+WRITES = 12
+"""Files written between a start and a kill are fewer than this; a whole run writes about fifty."""
+SECONDS_AFTER = 0.05
+"""Longest time from a write to a kill that is not to hit one [s]."""
 SECONDS_TO_TRAIN = 120.0
 """How long such a run may take at most [s]."""
 
@@ -61,7 +60,8 @@ SECONDS_TO_TRAIN = 120.0
 class Resume:
     """Kill small training runs with SIGKILL at random moments, resume them, and compare them with one left alone.
 
-    Every other kill comes at a random time, and every other one while a file is being written.
+    Kills come a random number of writes after a start: every other one at a random time after the write, and every
+    other one during it.
     """
 
     learners: tuple[LearnerName, ...] = ("MAML", "Reptile", "ES", "MPO")
@@ -120,25 +120,22 @@ def trials(learner: str, num_runs: int, num_kills: int, seed: int) -> Counter[st
             Path(folder) / "reference",
             (*COMMON, "--learner", learner, *OWN[learner]),
         )
-        _join(Process(["--help"], reference))  # and what is imported once has been imported
-        seconds = train(words, reference)
+        train(words, reference)
         for index in range(num_runs):
             moments = random.Random(f"{seed} {learner} {index}")
             killed = Path(folder) / f"killed-{index}"
-            counts.update(trial(words, killed, reference, num_kills, moments, seconds))
+            counts.update(trial(words, killed, reference, num_kills, moments))
     return counts
 
 
-def train(words: Sequence[str], folder: Path) -> float:
-    """Train a run without killing it; return the seconds that it took.
+def train(words: Sequence[str], folder: Path) -> None:
+    """Train a run without killing it.
 
     Args:
         words: behind `metamotor train`.
         folder: of the run.
     """
-    start = time.perf_counter()
     _join(Process([*words, "--out", str(folder)], folder))
-    return time.perf_counter() - start
 
 
 def trial(
@@ -147,7 +144,6 @@ def trial(
     reference: Path,
     num_kills: int,
     moments: random.Random,
-    seconds: float,
 ) -> Counter[str]:
     """Train a run, kill and resume it several times, and compare it with one that was not killed.
 
@@ -157,7 +153,6 @@ def trial(
         reference: folder of the other.
         num_kills: how often, if it does not end before.
         moments: to be killed at.
-        seconds: that a run takes [s].
 
     Returns:
         counts of `runs`, `kills`, those `while_writing`, `checkpoints_read`, those `unreadable`, and `equal` runs.
@@ -165,10 +160,9 @@ def trial(
     counts = Counter(runs=1)
     for kill in range(num_kills):
         process = Process(next_words(words, folder), folder)
-        if kill % 2:
-            _await_writing(folder, moments.randrange(WRITES), process)
-        else:
-            process.wait(moments.uniform(0.0, SHARE * seconds))
+        _await_writes(folder, moments.randrange(kill % 2, WRITES), process)
+        if kill % 2 == 0:
+            process.wait(moments.uniform(0.0, SECONDS_AFTER))
         if not process.kill():
             break
         counts["kills"] += 1
@@ -246,10 +240,10 @@ def _join(process: Process) -> None:
         )
 
 
-def _await_writing(folder: Path, count: int, process: Process) -> None:
+def _await_writes(folder: Path, count: int, process: Process) -> None:
     """Wait until so many files have been seen that are being written, or the process has ended."""
     seen: set[Path] = set()
-    while len(seen) <= count and process.wait(0.0) is None:
+    while len(seen) < count and process.wait(0.0) is None:
         seen.update(temporary_files(folder))
 
 
