@@ -281,6 +281,7 @@ class MAML(MetaLearner):
                     for experience, params in zip(stages[-1], current, strict=True)
                 ]
         if self.config.inner_steps:
+            scalars["train/adaptation_kl"] = self._adaptation_kl(stages[0], current)
             scalars["rollout/gain"] = (
                 scalars[f"rollout/post_{self.config.inner_steps}"] - scalars["rollout/pre"]
             )
@@ -291,6 +292,15 @@ class MAML(MetaLearner):
             for i in range(len(tasks))
         ]
         return data, scalars
+
+    def _adaptation_kl(self, support: Sequence[Experience], adapted: Sequence[Params]) -> float:
+        """Return KL(θ ‖ θ′) on what θ observed, the mean over tasks: how far adaptation goes."""
+        with torch.no_grad():
+            divergences = [
+                (self.adapter.kl(self.params, own, data.observations) * data.weights).sum()
+                for data, own in zip(support, adapted, strict=True)
+            ]
+        return float(torch.stack(divergences).mean())
 
     def _episodes(self, step: int) -> int:
         """Return how many episodes of a task are sampled after so many updates of adaptation."""

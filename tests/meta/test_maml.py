@@ -198,6 +198,27 @@ def test_naming_the_default_number_of_support_episodes_changes_nothing() -> None
     assert_equal(default._state(), named._state())
 
 
+def test_how_far_adaptation_goes_is_logged() -> None:
+    learner = make_learner(inner_lr=0.1, learn_inner_lr=False)
+    tasks = POINT.sample(3, seed=0)
+    data, scalars = learner._collect(tasks)
+    adapted = [
+        learner.objective.adapted(learner.params, learner.inner_lrs, own.support) for own in data
+    ]
+    # Gaussians of nearly the same spread: (difference of means / standard deviation)² / 2.
+    expected = []
+    for own, params in zip(data, adapted, strict=True):
+        observations, weights = own.support[0].observations, own.support[0].weights
+        before, after = (
+            torch.distributions.Normal(learner.adapter.outputs(p, observations), p["log_std"].exp())
+            for p in (learner.params, params)
+        )
+        kl = torch.distributions.kl_divergence(before, after).sum(-1)
+        expected.append(float((kl * weights).sum().detach()))
+    assert scalars["train/adaptation_kl"] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert scalars["train/adaptation_kl"] > 0
+
+
 def test_tasks_do_not_leak_into_each_other() -> None:
     learner = make_learner()
     learner.learn(700)
