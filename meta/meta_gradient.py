@@ -304,7 +304,8 @@ def _with_grad(leaves: Leaves, names: Sequence[str]) -> tuple[Leaves, Params]:
     """Return the leaves with the named ones asking for a gradient, and these by name."""
     params = {name: value.detach() for name, value in leaves.params.items()}
     sizes = [{name: size.detach() for name, size in own.items()} for own in leaves.step_sizes]
-    wanted = {name: named(params, sizes)[name].requires_grad_() for name in names}
+    every = named(params, sizes)
+    wanted = {name: every[name].requires_grad_() for name in names}
     return Leaves(params, tuple(sizes), leaves.old), wanted
 
 
