@@ -81,7 +81,7 @@ PRESETS = {
         validation=ValidationOptions(validation_interval=6),
     ),
     ("CartPoleSwingUp-v0", "MAML"): Preset(
-        total_timesteps=2_000_000,
+        total_timesteps=3_400_000,
         base=BaseLearner(gamma=0.97, gae_lambda=0.95, log_std_init=-0.5),
         config=MAMLConfig(
             meta_batch_size=10,
