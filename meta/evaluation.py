@@ -37,7 +37,7 @@ from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.checks import check_seed
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.maml import MAML
-from metamotor.meta.rollouts import RolloutJob, derive_seed
+from metamotor.meta.rollouts import OwnRunner, RolloutJob, derive_seed
 from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import Sampler, make_sampler
 
@@ -333,7 +333,7 @@ class Evaluator:
     def _measure(
         self,
         tasks: Sequence[Any],
-        actors: Sequence[Actor],
+        actors: Sequence[Actor | OwnRunner],
         step: int,
         deterministic: bool,
         sampler: Sampler,

@@ -49,7 +49,7 @@ from metamotor.meta.records import (
     policy_entry,
     resolve_algorithm,
 )
-from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, derive_seed, task_setter
+from metamotor.meta.rollouts import EpisodeBatch, OwnRunner, RolloutJob, derive_seed, task_setter
 from metamotor.meta.threads import one_torch_thread
 from metamotor.meta.workers import LocalSampler, ProcessSampler, Sampler, make_sampler
 
@@ -146,7 +146,7 @@ class MetaLearner(ABC):
         """Return what is known of a task before any of its experience."""
 
     @abstractmethod
-    def make_actor(self, state: Any) -> Actor:
+    def make_actor(self, state: Any) -> Actor | OwnRunner:
         """Return the policy of a state, as rollout workers run it."""
 
     @abstractmethod

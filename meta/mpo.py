@@ -33,8 +33,9 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from metamotor.meta.actors import MLP, Actor
+from metamotor.meta.adam import adam_places, adam_state, load_adam
 from metamotor.meta.checkpoints import fitting
-from metamotor.meta.checks import check_number, check_whole
+from metamotor.meta.checks import check_choice, check_number, check_whole
 from metamotor.meta.functional import distributions
 from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.functional.moments import Moments
@@ -42,7 +43,7 @@ from metamotor.meta.functional.returns import generalized_advantages
 from metamotor.meta.hypernetwork import ContextNetwork
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.on_policy import OnPolicyAdapter
-from metamotor.meta.rollouts import EpisodeBatch, derive_seed
+from metamotor.meta.rollouts import EpisodeBatch, OwnRunner, derive_seed
 from metamotor.meta.trials import (
     ActionEncoder,
     Array,
@@ -102,8 +103,7 @@ class MPOConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with what was received."""
-        if self.head not in get_args(Head):
-            raise ValueError(f"head must be one of {', '.join(get_args(Head))}, got {self.head!r}")
+        check_choice("head", self.head, get_args(Head))
         for name in (
             "hidden_size",
             "context_size",
@@ -363,11 +363,11 @@ class MPO(MetaLearner):
         frozen = 0 if self.config.head == "rl2" else self.config.frozen_episodes
         return (True,) * (episodes - frozen) + (False,) * frozen
 
-    def make_actor(self, state: Context) -> Actor:
+    def make_actor(self, state: Context) -> Actor | OwnRunner:
         """Return the written policy; with the head "rl2" the trial that goes on, which only a `RolloutJob` can run."""
         policy = self.context_policy()
         if self.config.head == "rl2":
-            return TrialActor(policy, state.memory)  # type: ignore[return-value]
+            return TrialActor(policy, state.memory)
         return policy.frozen(state.policy)
 
     def make_model(self, state: Context, env: Any) -> BaseAlgorithm:
@@ -605,11 +605,14 @@ class MPO(MetaLearner):
     # State ----------------------------------------------------------------------------------------
 
     def _state(self) -> Params:
-        tensors: Params = {}
-        for name, parameter in self.network.named_parameters():
-            tensors[f"network.{name}"] = parameter.detach()
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value.detach()
+        return self._learned() | adam_state(self.optimizer, dict(self.network.named_parameters()))
+
+    def _learned(self) -> Params:
+        """Return all of the state but the optimiser's."""
+        tensors = {
+            f"network.{name}": parameter.detach()
+            for name, parameter in self.network.named_parameters()
+        }
         for name, moments in self.moments.items():
             for key in ("count", "mean", "variance"):
                 value = np.array(getattr(moments, key), dtype=np.float64)
@@ -617,29 +620,12 @@ class MPO(MetaLearner):
         return tensors
 
     def _load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        expected = {
-            name: value
-            for name, value in self._state().items()
-            if not name.startswith("optimizer.")
-        }
         parameters = dict(self.network.named_parameters())
-        for name, parameter in parameters.items():
-            if f"optimizer.{name}.step" in tensors:
-                expected[f"optimizer.{name}.step"] = torch.tensor(0.0)
-                expected[f"optimizer.{name}.exp_avg"] = parameter
-                expected[f"optimizer.{name}.exp_avg_sq"] = parameter
-        found = fitting(tensors, expected)
-        if unknown := sorted(set(tensors) - set(found)):
-            raise ValueError(f"there is no place for {', '.join(unknown)}")
-        for name, parameter in parameters.items():
-            with torch.no_grad():
+        found = fitting(tensors, self._learned() | adam_places(parameters, tensors))
+        with torch.no_grad():
+            for name, parameter in parameters.items():
                 parameter.copy_(found[f"network.{name}"])
-            self.optimizer.state.pop(parameter, None)
-            if f"optimizer.{name}.step" in found:
-                self.optimizer.state[parameter] = {
-                    key: found[f"optimizer.{name}.{key}"].clone()
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+        load_adam(self.optimizer, parameters, found)
         for name in self.moments:
             count, mean, variance = (
                 found[f"moments.{name}.{key}"].numpy() for key in ("count", "mean", "variance")

@@ -112,7 +112,7 @@ class RolloutJob:
     """Episodes to be run: one task, one policy, one seed."""
 
     task: Any
-    actor: Actor
+    actor: Actor | OwnRunner
     num_episodes: int
     seed: int
     deterministic: bool = False
@@ -162,28 +162,36 @@ def run_job(
 
     Raises:
         ValueError: if the environment gives an observation or a reward that is not finite.
-        TypeError: if the environment does not take a task.
+        TypeError: if the environment does not take a task, or the actor runs its episodes itself.
     """
+    actor = job.actor
+    if isinstance(actor, OwnRunner):
+        raise TypeError(f"{type(actor).__name__} runs its episodes itself: call the job's run")
     rng = np.random.default_rng(job.seed)
     seeds = rng.integers(2**31, size=job.num_episodes).tolist()
     noise = None
     if not job.deterministic:
-        noise = job.actor.draw_noise(rng, (job.num_episodes, horizon))
+        noise = actor.draw_noise(rng, (job.num_episodes, horizon))
     if batch_env is not None:
-        return _run_together(job, batch_env, seeds, noise, horizon)
+        return _run_together(job, actor, batch_env, seeds, noise, horizon)
     assert env is not None
-    return _run_one_by_one(job, env, seeds, noise, horizon)
+    return _run_one_by_one(job, actor, env, seeds, noise, horizon)
 
 
 def _run_together(
-    job: RolloutJob, env: BatchEnv, seeds: Sequence[int], noise: Array | None, horizon: int
+    job: RolloutJob,
+    actor: Actor,
+    env: BatchEnv,
+    seeds: Sequence[int],
+    noise: Array | None,
+    horizon: int,
 ) -> EpisodeBatch:
     observation = as_seen(env.reset(job.task, seeds), job.task, 0)
-    job.actor.begin()
+    actor.begin()
     batch: EpisodeBatch | None = None
     running = np.ones(len(seeds), dtype=bool)
     for t in range(horizon):
-        action = job.actor.act(observation, None if noise is None else noise[:, t])
+        action = actor.act(observation, None if noise is None else noise[:, t])
         if batch is None:
             batch = empty_batch(len(seeds), horizon, observation[0], action[0])
         batch.observations[running, t] = observation[running]
@@ -205,6 +213,7 @@ def _run_together(
 
 def _run_one_by_one(
     job: RolloutJob,
+    actor: Actor,
     env: gymnasium.Env[Any, Any],
     seeds: Sequence[int],
     noise: Array | None,
@@ -212,7 +221,7 @@ def _run_one_by_one(
 ) -> EpisodeBatch:
     # The hot loop of the package: next to a step of physics, each numpy call on a few numbers counts.
     batch: EpisodeBatch | None = None
-    space, act, step, none = env.action_space, job.actor.act, env.step, [None] * horizon
+    space, act, step, none = env.action_space, actor.act, env.step, [None] * horizon
     # Our own environments clip actions, refuse observations that are not finite, and give a new array each time.
     checked = isinstance(env, TaskEnv)
     clips = isinstance(space, gymnasium.spaces.Box) and not checked
@@ -227,7 +236,7 @@ def _run_one_by_one(
             check_step(env.observation_space, first, 0.0, job.task)
         observation = as_seen(first, job.task, 0).copy()
         own_noise = none if noise is None else noise[episode]
-        job.actor.begin()
+        actor.begin()
         observations, actions, rewards = [], [], []
         for t in range(horizon):
             action = act(observation, own_noise[t])

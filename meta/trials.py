@@ -28,6 +28,7 @@ from metamotor.meta.rollouts import (
     RolloutJob,
     Workplace,
     as_seen,
+    check_step,
     empty_batch,
     not_finite,
     require_finite,
@@ -368,7 +369,10 @@ def _run_trial(
         task_setter(env)(job.task)
         options = {"task": job.task}
     for episode, seed in enumerate(seeds):
-        observation = as_seen(env.reset(seed=seed, options=options)[0], job.task, 0)
+        first = env.reset(seed=seed, options=options)[0]
+        if not checked:
+            check_step(env.observation_space, first, 0.0, job.task)
+        observation = as_seen(first, job.task, 0)
         rewrites = job.rewrites[episode]
         for t in range(horizon):
             normalized = policy.normalize(observation)
@@ -386,6 +390,8 @@ def _run_trial(
             if clips:
                 action = np.clip(action, space.low, space.high)  # type: ignore[attr-defined]
             observation, reward, terminated, truncated, _ = env.step(action)
+            if not checked:
+                check_step(env.observation_space, observation, reward, job.task)
             if not math.isfinite(reward):
                 raise not_finite("reward", reward, job.task, t)
             if not checked:

@@ -12,12 +12,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from metamotor import envs
+from metamotor import envs, meta
 from metamotor.envs import point_navigation
 from metamotor.meta.hypernetwork import ContextNetwork
-from metamotor.meta.rollouts import RolloutJob, Workplace
+from metamotor.meta.rollouts import RolloutJob, Workplace, run_job
 from metamotor.meta.trials import ActionEncoder, ContextPolicy, TrialActor, TrialJob
-from tests.meta.toys import BanditEnv, BestArm, Faulty
+from tests.meta.toys import Bandit, BanditEnv, BestArm, Faulty
 
 HEADS = ["hypernetwork", "film", "recurrent_state", "rl2"]
 POINT = envs.make("PointNavigation-v0", horizon=6)
@@ -230,3 +230,27 @@ def test_a_worker_needs_no_torch_for_a_trial():
     ).stdout.split()
     assert float(answer[0]) == job.run(Workplace(POINT))[0].rewards.sum()
     assert answer[1] == b"False"
+
+
+class Odd(BanditEnv):
+    """Observes one number more than it says."""
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        return np.append(observation, np.float32(0.0)), *rest
+
+
+def test_an_environment_that_breaks_its_word_is_told():
+    family = Bandit()
+    family.make_env = lambda: Odd(5)
+    learner = meta.MPO("PPO", "MlpPolicy", family, hidden_size=8, meta_batch_size=2)
+    with pytest.raises(ValueError, match=r"observation of shape \(3,\), its observation_space"):
+        learner.learn(10)
+
+
+def test_an_actor_that_runs_itself_is_not_run_by_others():
+    learner = meta.MPO("PPO", "MlpPolicy", Bandit(), hidden_size=8, head="rl2")
+    job = RolloutJob(BestArm(0), learner.make_actor(learner.initial_state()), 2, 0)
+    assert job.run(Workplace(Bandit())).num_steps == 10
+    with pytest.raises(TypeError, match="TrialActor runs its episodes itself"):
+        run_job(job, BanditEnv(5), None, horizon=5)
