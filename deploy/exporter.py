@@ -13,10 +13,14 @@ from typing import Any, cast
 import numpy as np
 import onnx
 from gymnasium import spaces
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from sb3_contrib.tqc.policies import TQCPolicy
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.dqn.policies import DQNPolicy
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import TD3Policy
 
 from metamotor.deploy import runtime
 from metamotor.deploy.graph import PolicyGraph, to_onnx
@@ -24,14 +28,11 @@ from metamotor.deploy.metadata import describe, with_parity
 from metamotor.deploy.parity import Parity, measure
 from metamotor.meta.checkpoints import write_atomically
 
-SUPPORTED = (
-    "PPO and A2C with vector observations (other on-policy algorithms with an ActorCriticPolicy, "
-    "such as TRPO, work as well)"
-)
+SUPPORTED = "PPO, A2C, TRPO, SAC, TD3, DDPG, DQN and TQC, and what derives from them, with vector observations"
 
 
 def export(
-    model: OnPolicyAlgorithm,
+    model: BaseAlgorithm,
     path: str | os.PathLike[str],
     *,
     normalizer: VecNormalize | None = None,
@@ -46,7 +47,7 @@ def export(
     observations; a file that was there before survives every failure. Operator set 18, IR 10.
 
     Args:
-        model: a PPO or A2C model (other on-policy algorithms with an `ActorCriticPolicy` work as well).
+        model: of PPO, A2C, TRPO, SAC, TD3, DDPG, DQN or TQC, or of a class that derives from one of them.
         path: where to write; must end in ".onnx", in a directory that exists.
         normalizer: observation statistics to fold in; None takes those of the model's own environment, which a
             model loaded without its environment does not have.
@@ -91,19 +92,19 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _checked_policy(model: Any) -> ActorCriticPolicy:
+def _checked_policy(model: Any) -> BasePolicy:
     name = type(model).__name__
     if isinstance(model, str | os.PathLike):
         raise ValueError(
             f"deploy.export(model, path) takes a model, got the path {os.fspath(model)!r} for one: load it first, as "
             "by PPO.load(...), or adapt it with a learner"
         )
-    if not isinstance(model, OnPolicyAlgorithm):
+    if not isinstance(model, BaseAlgorithm):
         raise ValueError(f"cannot export {name}; this release exports {SUPPORTED}")
     policy = model.policy
     if hasattr(policy, "lstm_actor"):
         raise ValueError(f"cannot export {name}: it is recurrent; this release exports {SUPPORTED}")
-    if not isinstance(policy, ActorCriticPolicy):
+    if not isinstance(policy, ActorCriticPolicy | TD3Policy | SACPolicy | TQCPolicy | DQNPolicy):
         raise ValueError(
             f"cannot export {name} with a {type(policy).__name__}; this release exports {SUPPORTED}"
         )
@@ -120,7 +121,7 @@ def _checked_policy(model: Any) -> ActorCriticPolicy:
 
 
 def _checked_normalizer(
-    model: OnPolicyAlgorithm, normalizer: VecNormalize | None
+    model: BaseAlgorithm, normalizer: VecNormalize | None
 ) -> VecNormalize | None:
     if normalizer is None:
         normalizer = model.get_vec_normalize_env()
@@ -140,7 +141,7 @@ def _checked_normalizer(
     return normalizer
 
 
-def _require(parity: Parity, model: OnPolicyAlgorithm) -> None:
+def _require(parity: Parity, model: BaseAlgorithm) -> None:
     if not parity.passed:
         raise ValueError(
             f"the exported policy differs from {type(model).__name__}.predict by {parity.max_error:.3g} on "

@@ -1,4 +1,4 @@
-"""The deterministic part of an SB3 actor-critic policy as one module, and that module as an ONNX model.
+"""The deterministic part of an SB3 policy as one module, and that module as an ONNX model.
 
 Shapes: N observations in the batch, O numbers in an observation, A numbers in an action, L outputs of the action
 network (means or logits). Observations and actions of more than one dimension are flattened in C order.
@@ -18,9 +18,13 @@ import onnx
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.policies import ActorCriticPolicy
+from sb3_contrib.tqc.policies import TQCPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.dqn.policies import DQNPolicy
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from metamotor.deploy.runtime import INPUT, OUTPUT
@@ -113,13 +117,12 @@ class PolicyGraph(nn.Module):
 
     act: Bounded | Choices | Switches
 
-    def __init__(self, policy: ActorCriticPolicy, normalizer: VecNormalize | None) -> None:
+    def __init__(self, policy: BasePolicy, normalizer: VecNormalize | None) -> None:
         super().__init__()
         self.normalize = nn.Identity() if normalizer is None else Normalizer(normalizer)
         # The parts and not the policy: after training its distribution holds tensors that cannot be copied.
-        self.features = copy.deepcopy(policy.pi_features_extractor)
-        self.extractor = copy.deepcopy(policy.mlp_extractor)
-        self.action_net = copy.deepcopy(policy.action_net)
+        features, network = parts_of(policy)
+        self.features, self.network = copy.deepcopy(features), copy.deepcopy(network)
         self.act = action_module(policy)
         self.shape = cast(tuple[int, ...], policy.observation_space.shape)
         self.dtype = torch.float32
@@ -130,8 +133,7 @@ class PolicyGraph(nn.Module):
         normalized = self.normalize(observation).to(self.dtype)
         if len(self.shape) > 1:
             normalized = normalized.reshape(-1, *self.shape)
-        latent = self.extractor.forward_actor(self.features(normalized))
-        return cast(Tensor, self.action_net(latent))
+        return cast(Tensor, self.network(self.features(normalized)))
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return the deterministic actions for observations of shape (N, O)."""
@@ -144,7 +146,40 @@ class PolicyGraph(nn.Module):
         return double
 
 
-def action_module(policy: ActorCriticPolicy) -> Bounded | Choices | Switches:
+class _Actor(nn.Module):
+    """The layers of an actor-critic policy that act, a user's own extractor included."""
+
+    def __init__(self, extractor: Any, action_net: nn.Module) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.action_net = action_net
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the means or the logits. Shape: (N, L)."""
+        return cast(Tensor, self.action_net(self.extractor.forward_actor(features)))
+
+
+def parts_of(policy: BasePolicy) -> tuple[nn.Module, nn.Module]:
+    """Return a policy's features extractor and the network behind it, up to means (before any tanh) or logits.
+
+    Raises:
+        ValueError: if the policy is of a kind that is not known here.
+    """
+    if isinstance(policy, ActorCriticPolicy):
+        return policy.pi_features_extractor, _Actor(policy.mlp_extractor, policy.action_net)
+    if isinstance(policy, TD3Policy):
+        *layers, squash = policy.actor.mu
+        assert isinstance(squash, nn.Tanh)
+        return policy.actor.features_extractor, nn.Sequential(*layers)
+    if isinstance(policy, SACPolicy | TQCPolicy):
+        actor = policy.actor
+        return actor.features_extractor, nn.Sequential(actor.latent_pi, actor.mu)
+    if isinstance(policy, DQNPolicy):
+        return policy.q_net.features_extractor, policy.q_net.q_net
+    raise ValueError(f"cannot export a {type(policy).__name__}")
+
+
+def action_module(policy: BasePolicy) -> Bounded | Choices | Switches:
     """Return the module that turns the action network's outputs into actions of the policy's space.
 
     Raises:

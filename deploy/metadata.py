@@ -32,7 +32,7 @@ import stable_baselines3
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 import metamotor
@@ -45,7 +45,7 @@ OVERRIDABLE = ("family", "control_period", "observations", "actions")
 
 
 def describe(
-    model: OnPolicyAlgorithm, *, task: Any, normalized: bool, extra: Mapping[str, Any]
+    model: BaseAlgorithm, *, task: Any, normalized: bool, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the metadata of a model, all but its parity.
 
@@ -114,7 +114,7 @@ def describe_space(space: spaces.Space[Any]) -> dict[str, Any]:
     return described
 
 
-def _observations(model: OnPolicyAlgorithm, environment: Any) -> list[dict[str, Any]]:
+def _observations(model: BaseAlgorithm, environment: Any) -> list[dict[str, Any]]:
     space = cast(spaces.Box, model.observation_space)
     # A wrapper in between that changes the space changes the meaning, so the family's names no longer hold.
     if getattr(environment, "observation_space", None) == space:
@@ -124,7 +124,7 @@ def _observations(model: OnPolicyAlgorithm, environment: Any) -> list[dict[str, 
     return _generic("obs", space.low, space.high, None)
 
 
-def _actions(model: OnPolicyAlgorithm, environment: Any) -> list[dict[str, Any]]:
+def _actions(model: BaseAlgorithm, environment: Any) -> list[dict[str, Any]]:
     space = model.action_space
     if isinstance(space, spaces.Box):
         if getattr(environment, "action_space", None) == space:
@@ -172,18 +172,18 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
     return [_number(value) for value in values.flatten()]
 
 
-def _environments(model: OnPolicyAlgorithm) -> list[Any]:
+def _environments(model: BaseAlgorithm) -> list[Any]:
     # Environments in other processes cannot be looked into without sending them over.
     envs = getattr(model.get_env(), "envs", None) or []
     return [getattr(env, "unwrapped", env) for env in envs]
 
 
-def _environment(model: OnPolicyAlgorithm) -> Any:
+def _environment(model: BaseAlgorithm) -> Any:
     environments = _environments(model)
     return environments[0] if environments else None
 
 
-def _task_of_environments(model: OnPolicyAlgorithm) -> dict[str, Any] | None:
+def _task_of_environments(model: BaseAlgorithm) -> dict[str, Any] | None:
     tasks = [getattr(environment, "task", None) for environment in _environments(model)]
     # Several environments with tasks of their own: the policy belongs to none of them.
     if not tasks or not hasattr(tasks[0], "to_json") or any(task != tasks[0] for task in tasks):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from metamotor.deploy.graph import Bounded, Choices, Normalizer, PolicyGraph, Switches
@@ -52,7 +52,7 @@ class Parity(NamedTuple):
 # version, which is wrong by 1e-4 (https://github.com/pytorch/pytorch/issues/188792).
 @one_torch_thread()
 def measure(
-    model: OnPolicyAlgorithm, graph: PolicyGraph, normalizer: VecNormalize | None, payload: bytes
+    model: BaseAlgorithm, graph: PolicyGraph, normalizer: VecNormalize | None, payload: bytes
 ) -> Parity:
     """Return how far the ONNX model in `payload` is from `model.predict`.
 
@@ -82,7 +82,7 @@ def measure(
 
 
 def sample_observations(
-    model: OnPolicyAlgorithm, graph: PolicyGraph, *, seed: int = 0
+    model: BaseAlgorithm, graph: PolicyGraph, *, seed: int = 0
 ) -> NDArray[np.float32]:
     """Return observations like those of the training, inside the observation space. Shape: (N, O).
 

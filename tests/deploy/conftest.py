@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from metamotor import deploy
@@ -65,7 +66,9 @@ def make_model(
         env.obs_rms.var = rng.uniform(0.01, 4.0, size=env.observation_space.shape)
     kwargs = {"seed": 0, "device": "cpu", **kwargs}
     model = ALGORITHMS.get(algorithm, algorithm)("MlpPolicy", env, **kwargs)
-    model.policy.action_net.weight.data.mul_(100.0)
+    policy: Any = model.policy
+    if isinstance(policy, ActorCriticPolicy):  # the others start at their full size
+        cast(Any, policy.action_net).weight.data.mul_(100.0)
     return model
 
 

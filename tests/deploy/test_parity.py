@@ -9,6 +9,7 @@ import sb3_contrib
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3 import DDPG, DQN, SAC, TD3
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from metamotor import deploy
@@ -98,6 +99,30 @@ def test_state_dependent_exploration(exported: Exporter, squash: bool) -> None:
 
 def test_trpo_exports_too(exported: Exporter) -> None:
     model = make_model(sb3_contrib.TRPO, "Box", normalize=True)
+    assert_same_actions(model, exported(model))
+
+
+@pytest.mark.parametrize("normalize", [False, True], ids=["raw", "normalized"])
+@pytest.mark.parametrize(
+    ("algorithm", "action"),
+    [(SAC, "Box"), (TD3, "Box"), (DDPG, "Box"), (sb3_contrib.TQC, "Box"), (DQN, "Discrete")],
+)
+def test_off_policy_algorithms(
+    exported: Exporter, algorithm: Any, action: str, normalize: bool
+) -> None:
+    model = make_model(algorithm, action, normalize=normalize, buffer_size=10)
+    policy = exported(model)
+    assert_same_actions(model, policy)
+    assert policy.metadata["algorithm"] == algorithm.__name__
+    size = policy.path.stat().st_size
+    actor = model.q_net if algorithm is DQN else model.actor
+    weights = 4 * sum(value.numel() for value in actor.parameters())
+    assert size < weights + 20_000, "critics and targets stay behind"
+
+
+def test_a_trained_off_policy_model_with_state_dependent_exploration(exported: Exporter) -> None:
+    model = make_model(SAC, "Box", use_sde=True, learning_starts=10, buffer_size=100, batch_size=8)
+    model.learn(30)
     assert_same_actions(model, exported(model))
 
 
@@ -220,7 +245,7 @@ def damaged(model: Any, share: float) -> parity.Parity:
     normalizer = model.get_vec_normalize_env()
     graph = PolicyGraph(model.policy, normalizer)
     wrong = PolicyGraph(model.policy, normalizer)
-    wrong.get_parameter("action_net.weight").data.mul_(1 + share)
+    wrong.get_parameter("network.action_net.weight").data.mul_(1 + share)
     return parity.measure(model, graph, normalizer, to_onnx(wrong).SerializeToString())
 
 
