@@ -241,8 +241,11 @@ class Odd(BanditEnv):
 
 
 def test_an_environment_that_breaks_its_word_is_told():
-    family = Bandit()
-    family.make_env = lambda: Odd(5)
+    class OddBandit(Bandit):
+        def make_env(self):
+            return Odd(self.horizon)
+
+    family = OddBandit()
     learner = meta.MPO("PPO", "MlpPolicy", family, hidden_size=8, meta_batch_size=2)
     with pytest.raises(ValueError, match=r"observation of shape \(3,\), its observation_space"):
         learner.learn(10)
