@@ -136,6 +136,16 @@ PRESETS = {
             validation_interval=5, validation_tasks=8, validation_episodes=3
         ),
     ),
+    ("CartPoleSwingUp-v0", "Reptile"): Preset(
+        total_timesteps=130_000,
+        base=dataclasses.replace(
+            TD3_BASE, gamma=0.97, base_kwargs=json.dumps(TD3_KWARGS | {"action_noise": 0.3})
+        ),
+        config=ReptileConfig(query_episodes=1),
+        validation=ValidationOptions(
+            validation_interval=6, validation_tasks=8, validation_episodes=3
+        ),
+    ),
     # --- ES: linear policies --------------------------------------------------------------------
     ("PointNavigation-v0", "ES"): Preset(
         total_timesteps=12_000_000,
