@@ -72,13 +72,13 @@ class MPOConfig:
     memory is the only input, as in RL², and there is no policy without it."""
     hidden_size: int = 64
     """Units of the encoder's memory."""
-    context_size: int = 16
+    context_size: int = 8
     """Numbers that the memory is compressed to before weights are written; not for "rl2"."""
     meta_batch_size: int = 40
     """Tasks a meta-iteration."""
     trials_per_task: int = 1
     """Trials of each task."""
-    episodes_per_trial: int = 3
+    episodes_per_trial: int = 2
     """Episodes of a trial."""
     frozen_episodes: int = 1
     """The last episodes of a trial, that run on weights written at their starts; none with "rl2"."""
@@ -96,7 +96,7 @@ class MPOConfig:
     """Clipping of the probability ratio."""
     vf_coef: float = 0.5
     """Weight of the critic's loss."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = 1.0
     """Bound on the norm of the gradient."""
     task_loss_coef: float = 0.0
     """Weight of predicting the task's parameters from memory; the family must reveal them in training."""

@@ -22,7 +22,8 @@ HEADS = ["hypernetwork", "film", "recurrent_state", "rl2"]
 
 
 def make_learner(family=POINT, algorithm=PPO, base_kwargs=KWARGS, policy="MlpPolicy", **changes):
-    settings = {"meta_batch_size": 6, "hidden_size": 16, "context_size": 4, **changes}
+    sizes = {"meta_batch_size": 6, "hidden_size": 16, "context_size": 4, "episodes_per_trial": 3}
+    settings = {**sizes, **changes}
     return meta.MPO(algorithm, policy, family, base_kwargs=base_kwargs, **settings)
 
 
