@@ -360,11 +360,11 @@ def test_a_folder_that_is_no_run_is_not_taken_for_a_cell(tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("learner", OWN)
 def test_a_killed_run_ends_in_the_same_bits(learner: str) -> None:
-    counts = trials(learner, num_runs=2, num_kills=3, seed=1)
+    counts = trials(learner, num_runs=1, num_kills=4, seed=1)
     assert counts["kills"] >= 2
     assert counts["checkpoints_read"] > 0
     assert counts["unreadable"] == 0
-    assert counts["equal"] == 2
+    assert counts["equal"] == 1
 
 
 @dataclass(frozen=True)
