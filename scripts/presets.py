@@ -229,11 +229,10 @@ PRESETS = {
         support_episodes=1,
     ),
     ("CartPoleSwingUp-v0", "MPO"): Preset(
-        total_timesteps=480_000,
+        total_timesteps=350_000,
         base=BaseLearner(net_arch=(32, 32), gamma=0.97, gae_lambda=0.95, log_std_init=-0.5),
         config=MPOConfig(
-            hidden_size=48,
-            meta_batch_size=30,
+            hidden_size=48, meta_batch_size=30, n_epochs=8, n_minibatches=6, task_loss_coef=1.0
         ),
         validation=ValidationOptions(validation_interval=8),
         support_episodes=1,
