@@ -114,7 +114,8 @@ def check_algorithm(
         )
     if not issubclass(algorithm, tuple(fitting)):
         raise ValueError(
-            f"{whose} takes {names} (or a class derived from one of them), not {algorithm.__name__}"
+            f"{whose} takes {names} (or a class derived from {'one of them' if others else 'it'}), not "
+            f"{algorithm.__name__}"
         )
 
 

@@ -175,6 +175,7 @@ class ES(MetaLearner):
     """
 
     Config = ESConfig
+    fitting = OnPolicyAdapter.fitting
     config: ESConfig
     adapter: OnPolicyAdapter
 

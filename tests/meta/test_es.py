@@ -520,7 +520,7 @@ def test_a_policy_that_is_no_plain_network_climbs():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make_learner(algorithm=SAC), "not SAC"),
+        (lambda: make_learner(algorithm=SAC), "ES takes PPO, A2C or TRPO.*not SAC"),
         (lambda: make_learner(adaptation="maml"), "adaptation must be one of gradient, hill_"),
         (
             lambda: make_learner(outer="sgd"),
