@@ -236,6 +236,9 @@ class Evaluator:
             trained: the factors of the first updates, not to be chosen.
             choices: the factors tried.
         """
+        if len(choices) == 1:  # nothing to choose: adapting may cost minutes
+            later = list(choices) * max(0, self.protocol.num_updates - len(trained))
+            return tuple([*trained, *later][: self.protocol.num_updates])
         scales: list[float] = []
         current = [state] * len(self.validation)
         for step in range(self.protocol.num_updates):

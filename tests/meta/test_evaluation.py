@@ -95,6 +95,17 @@ def test_bad_step_sizes_are_not_chosen() -> None:
     assert scales == (0.0, 0.0)
 
 
+def test_where_there_is_nothing_to_choose_nothing_is_run() -> None:
+    learner, evaluator = make_learner(inner_steps=1), Evaluator(FAMILY, SMALL)
+    spy = Spy(learner.sampler)
+    assert evaluator.choose_scales(learner.initial_state(), learner, spy, [1.0], (0.5,)) == (1, 0.5)
+    assert evaluator.choose_scales(learner.initial_state(), learner, spy, [1.0] * 5, (0.5,)) == (
+        1,
+        1,
+    )
+    assert not spy.jobs
+
+
 class Spy:
     """A sampler that writes down what was asked of it."""
 
