@@ -45,7 +45,7 @@ class Store:
         if is_best:
             learner.save(self._folder / BEST, notes)
         numbered = sorted(self._folder.glob(f"{NUMBERED}*{SUFFIX}"), key=_number)
-        for path in numbered[: len(numbered) - self._keep_last]:
+        for path in numbered[: max(0, len(numbered) - self._keep_last)]:
             path.unlink(missing_ok=True)
 
 
@@ -63,7 +63,10 @@ def newest(run: Path) -> tuple[Path, dict[str, Any]]:
     found = {}
     for path in sorted((run / FOLDER).glob(f"*{SUFFIX}")):
         try:
-            found[path] = read_checkpoint(path)[1]
+            document = read_checkpoint(path)[1]
+            if "notes" not in document:
+                raise ValueError(f"{path} was not written by a training run")
+            found[path] = document
         except (OSError, ValueError) as error:
             print(f"metamotor: passing over a checkpoint: {error}", file=sys.stderr)
     if not found:

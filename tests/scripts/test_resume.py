@@ -31,7 +31,7 @@ from metamotor.scripts.benchmarks.resume import (
 )
 from metamotor.scripts.cells import Cell, train_cells
 from metamotor.scripts.runs import read_json, read_progress, write_json
-from metamotor.scripts.store import sweep
+from metamotor.scripts.store import Store, newest, sweep
 from metamotor.scripts.validation import Validation
 from tests.scripts.conftest import TINY, Program
 from tests.scripts.test_runs import QUIET
@@ -323,6 +323,28 @@ def test_rubbish_is_swept(tmp_path: Path) -> None:
         path.write_text("")
     sweep(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+@pytest.mark.parametrize("keep_last", [0, 1, 2, 3, 5])
+def test_the_last_few_checkpoints_are_kept(reference: Path, tmp_path: Path, keep_last: int) -> None:
+    learner, store = meta.MAML.load(reference / "checkpoints" / "last"), Store(tmp_path, keep_last)
+    for count in range(1, 8):
+        learner.num_timesteps = 100 * count
+        store.save(learner, {}, is_best=False)
+        kept = [path.stem for path in checkpoints(tmp_path) if path.stem != "last"]
+        steps = range(max(1, count - keep_last + 1), count + 1) if keep_last else ()
+        assert kept == [f"step-{100 * step:09d}" for step in steps]
+
+
+def test_a_checkpoint_that_no_run_wrote_is_passed_over(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(reference, tmp_path / "run")
+    learner = meta.MAML.load(folder / "checkpoints" / "last")
+    learner.num_timesteps += 1
+    learner.save(folder / "checkpoints" / "mine")
+    assert newest(folder)[0].stem == "last"
+    assert "mine.safetensors was not written by a training run" in capsys.readouterr().err
 
 
 # Cells -------------------------------------------------------------------------------------------
