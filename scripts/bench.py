@@ -61,6 +61,7 @@ def _singles(options: Benchmark) -> list[Single]:
     studied = [*STUDIED, "learning"] if options.learning else []
     names = ["sampling", "latency", "meta-gradient", "resume", *studied]
     files = [f"{name}{suffix}" for name in names for suffix in (".md", ".json")]
+    files += [f"{name}.png" for name in studied]
     # All of them now: the last one must not be refused after hours of measuring.
     overwrite = options.overwrite
     out = results_folder(options.out, "bench", files, overwrite=overwrite)

@@ -42,5 +42,7 @@ def main(argv: Sequence[str]) -> None:
         "oracle: a policy that is told its task. docs/evaluation.md says how they are measured."
     )
     if zoo.entries():
-        first = next(iter(zoo.entries()))
-        print(next_step("adapt one of them to a new task", "adapt", "--from", f"zoo:{first}"))
+        name, first = next(iter(zoo.entries().items()))
+        # On as much experience as its scores are of.
+        words = ("--from", f"{zoo.PREFIX}{name}", "--episodes", str(first.support_episodes))
+        print(next_step("adapt one of them to a new task", "adapt", *words))

@@ -66,7 +66,12 @@ def name_of(family: str, method: str) -> str:
 @cache
 def entries() -> Mapping[str, Entry]:
     """Return all checkpoints by name."""
-    index = FOLDER / INDEX
+    return read_index(FOLDER)
+
+
+def read_index(folder: Path) -> dict[str, Entry]:
+    """Return what is listed in a folder, by name; nothing where there is no index."""
+    index = folder / INDEX
     listed = json.loads(index.read_text()) if index.is_file() else []
     found = [Entry(**{**entry, "returns": tuple(entry["returns"])}) for entry in listed]
     return {entry.name: entry for entry in found}

@@ -30,10 +30,10 @@ COLORS = {
     "FOMAML": "tab:purple",
     "Reptile": "tab:green",
     "ES": "tab:olive",
-    "MPO": "tab:red",
+    "MPO": "magenta",
     "RL2": "tab:pink",
 }
-"""One colour per method, the same in every figure."""
+"""One colour per method, the same in every figure, and none that a baseline has."""
 ENOUGH = 0.5
 """The gap closed from which on a method is said to work."""
 GAP_LIMITS = (-0.5, 1.3)
@@ -299,7 +299,8 @@ def overview_page(comparisons: Sequence[Comparison], command: str, where: Mappin
         "",
         f"The gap closed on {counted(first.protocol.num_tasks, 'held-out task')} by each method, "
         f"{counted(len(first.seeds), 'training seed')}; interquartile mean [95 % interval]. 0: worth no more "
-        "than the best of doing nothing, a robust policy, fine-tuning it and starting from scratch; "
+        "than the best of doing nothing, a robust policy, fine-tuning it, starting from scratch, and (for all but "
+        "MAML's kin) the method itself before training; "
         f"1: as good as being told the task. From {ENOUGH:g} on in bold; a dash: no gap to be closed. "
         "[The protocol](../evaluation.md).",
         "",
@@ -395,9 +396,8 @@ def _draw_returns(axis: Any, comparison: Comparison) -> None:
 
 def _draw_gaps(axis: Any, comparison: Comparison) -> None:
     names = list(comparison.reports)
-    for updates, width in ((1, 0.4), (2, 0.4)):
-        if updates > comparison.first.protocol.num_updates:
-            continue
+    width = 0.4
+    for updates in range(1, min(2, comparison.first.protocol.num_updates) + 1):
         for place, name in enumerate(names):
             gap = comparison.gap(name, "stochastic", updates)
             if gap is None:

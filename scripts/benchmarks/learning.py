@@ -140,6 +140,8 @@ def _check(options: Learning) -> None:
     for family in options.families:
         envs.make(family)
     options.protocol(1)
+    if options.num_updates < 1:
+        raise ValueError(f"num_updates must be at least 1, got {options.num_updates}")
 
 
 def _write_family(comparison: Comparison, command: str, folder: Path, console: Console) -> None:
@@ -205,7 +207,8 @@ class Study:
                 extra += [f"--{option.replace('_', '-')}", str(value)]
         return Cell(
             self.folder / f"{name}-{seed}",
-            (self.family.name, *words, "--seed", str(seed), *extra),
+            # What makes the method and the seed comes last: no further option takes its place.
+            (self.family.name, *extra, *words, "--seed", str(seed)),
         )
 
     def support_episodes(self, name: str) -> int:
@@ -239,7 +242,7 @@ class Study:
         path = self.folder / f"{name}-{seed}.evaluation.json"
         cost = path.with_name(f"{name}-{seed}.evaluation-cost.json")
         ended = max((cells[own][index].folder / SUMMARY).stat().st_mtime for own in needed)
-        if cost.is_file() and path.stat().st_mtime > ended:
+        if cost.is_file() and path.is_file() and path.stat().st_mtime > ended:
             done = Evaluation.load(path)
             if done.protocol == protocol:
                 return done.curves, float(read_json(cost)["cpu_seconds"])
@@ -247,9 +250,9 @@ class Study:
         evaluator = Evaluator(self.family, protocol, num_workers=0 if jobs == 1 else jobs)
         curves = self._curves(evaluator, name, cells, index)
         seconds = evaluator.robot_seconds
-        Evaluation(self.family.name, protocol, seed, curves, seconds).save(path)
         spent = clock.read()
-        write_json(cost, spent)
+        write_json(cost, spent)  # first: an evaluation that is there has the cost that is its own
+        Evaluation(self.family.name, protocol, seed, curves, seconds).save(path)
         return curves, spent["cpu_seconds"]
 
     def _curves(

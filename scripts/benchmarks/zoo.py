@@ -45,7 +45,7 @@ def write_checkpoint(
         support_episodes=report.protocol.support_episodes,
         robot_seconds=round(report.robot_seconds, 2),
         returns=tuple(round(value, 2) for value in own["adapted"]),
-        best_other=round(max(own[name][1] for name in OTHERS), 2),
+        best_other=round(max(own[name][1] for name in (*OTHERS, "untrained") if name in own), 2),
         oracle=round(own["oracle"][0], 2),
         num_timesteps=training.num_timesteps[index],
         cpu_seconds=training.cpu_seconds[index],
@@ -58,6 +58,9 @@ def write_checkpoint(
 
 
 def write_index(entries: Sequence[zoo.Entry], folder: Path) -> Path:
-    """Write what a zoo holds; return where."""
-    listed = [dataclasses.asdict(entry) for entry in entries]
+    """Write what a zoo holds, besides what it held before of other families and methods; return where."""
+    every = zoo.read_index(folder) | {entry.name: entry for entry in entries}
+    families = list(dict.fromkeys(entry.family for entry in every.values()))
+    together = sorted(every.values(), key=lambda entry: families.index(entry.family))
+    listed = [dataclasses.asdict(entry) for entry in together]
     return write_file(folder / zoo.INDEX, f"{json.dumps(listed, indent=1)}\n".encode())

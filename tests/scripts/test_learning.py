@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from metamotor.meta.evaluation import Curve, Evaluation, Protocol
+from metamotor.meta.zoo import Entry, read_index
+from metamotor.scripts.benchmarks import zoo
 from metamotor.scripts.benchmarks.comparison import (
+    COLORS,
     Comparison,
     Training,
     draw,
@@ -22,6 +25,7 @@ from metamotor.scripts.benchmarks.comparison import (
 from metamotor.scripts.benchmarks.learning import Learning, Study
 from metamotor.scripts.cells import is_finished
 from metamotor.scripts.checkpoints import load
+from metamotor.scripts.figures import COLORS as BASELINE_COLORS
 from metamotor.scripts.methods import METHODS, STUDIED
 from metamotor.scripts.report import summarise
 from metamotor.scripts.runs import read_json
@@ -57,6 +61,14 @@ def test_runs_are_of_the_method_the_arm_and_the_seed() -> None:
     oracle = parse_train(study.cell("oracle", 7).argv)
     assert (oracle.arm, oracle.total_timesteps) == ("oracle", 100)
     assert not is_finished(cell)
+
+
+def test_further_options_do_not_take_the_place_of_the_method_and_the_seed() -> None:
+    given = "--seed 5 --head film --horizon 9 --outer-lr 0.5"
+    study = Study(Learning(horizon=30, train_options=given), "PandaReach-v0")
+    options = parse_train(study.cell("RL2", 7).argv)
+    assert (options.seed, options.config.head, options.horizon) == (7, "rl2", 30)
+    assert options.config.outer_lr == 0.5
 
 
 @pytest.mark.slow
@@ -104,6 +116,31 @@ def _check_zoo(folder: Path, results: Mapping[str, Any], runs: Path) -> None:
         report = results["methods"][entry["method"]]
         measured = report["returns_per_seed"]["stochastic"]["adapted"][0]
         np.testing.assert_allclose(entry["returns"], measured, atol=0.005)
+        own = report["returns_per_seed"]["stochastic"]
+        others = [points[0][1] for name, points in own.items() if name not in ("adapted", "oracle")]
+        assert ("untrained" in own) == (entry["method"] == "MPO")
+        assert entry["best_other"] == pytest.approx(max(others), abs=0.005)
+
+
+def test_the_index_of_a_zoo_grows(tmp_path: Path) -> None:
+    def entry(family: str, method: str, seed: int) -> Entry:
+        return Entry(
+            family=family,
+            method=method,
+            seed=seed,
+            support_episodes=1,
+            robot_seconds=1.0,
+            returns=(0.0, 1.0),
+            best_other=0.0,
+            oracle=1.0,
+            num_timesteps=1,
+            cpu_seconds=1.0,
+        )
+
+    zoo.write_index([entry("A-v0", "MAML", 0), entry("B-v0", "MAML", 0)], tmp_path)
+    zoo.write_index([entry("A-v0", "MAML", 2), entry("A-v0", "ES", 1)], tmp_path)
+    found = [(one.family, one.method, one.seed) for one in read_index(tmp_path).values()]
+    assert found == [("A-v0", "MAML", 2), ("A-v0", "ES", 1), ("B-v0", "MAML", 0)]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +150,7 @@ def _check_zoo(folder: Path, results: Mapping[str, Any], runs: Path) -> None:
         (("--methods", "ES", "ES"), "methods must be at least one, no two alike"),
         (("--seeds", "1", "1"), "seeds must be at least one, no two alike"),
         (("--num-tasks", "0"), "num_tasks must be at least 1, got 0"),
+        (("--num-updates", "0"), "num_updates must be at least 1, got 0"),
         (("--families", "Moon-v0"), "Moon-v0"),
     ],
 )
@@ -175,6 +213,14 @@ def test_a_row_has_returns_gaps_and_what_they_cost() -> None:
     assert table["fine-tuned"][-3:] == ["10 episodes, 15.0 s", "", ""]
     assert table["idle"] == ["0.0 [0.0, 0.0]", *[""] * 7]
     assert len({len(row) for row in table.values()}) == 1
+
+
+def test_no_two_methods_of_a_figure_have_the_same_colour() -> None:
+    assert set(COLORS) == set(METHODS)
+    # Neither is drawn there: methods have names of their own, and are drawn after training.
+    baselines = [BASELINE_COLORS[n] for n in BASELINE_COLORS if n not in ("adapted", "untrained")]
+    drawn = [*COLORS.values(), *baselines]
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_no_gap_is_claimed_where_there_is_none() -> None:
