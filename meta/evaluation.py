@@ -10,9 +10,9 @@ stand
 - scratch: an untrained policy, updated likewise;
 - oracle: trained like the robust policy, but told its task.
 
-Step sizes that training did not set (all of fine_tuned and scratch, and the updates of a meta-learner beyond those it
-was trained with) are chosen one update after another on validation tasks, 0 being among the choices. All methods meet
-the same tasks with the same random numbers.
+Step sizes that training did not set (all of fine_tuned and scratch, and the updates of MAML beyond those it was trained
+with) are chosen one update after another on validation tasks, 0 being among the choices. All methods meet the same
+tasks with the same random numbers.
 
 Shapes: T tasks, K + 1 points of adaptation, S training seeds.
 """
