@@ -87,7 +87,8 @@ def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
     Raises:
         ValueError: naming the option, what was given and what there is.
     """
-    if value not in allowed:
+    # 1 is equal to True, but not what is meant.
+    if not any(type(value) is type(one) and value == one for one in allowed):
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
 
 

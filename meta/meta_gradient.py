@@ -85,6 +85,7 @@ class MetaObjective:
     def __init__(self, adapter: OnPolicyAdapter, config: MAMLConfig) -> None:
         self.adapter = adapter
         self.config = config
+        self._is_vectorisable = _is_vectorisable(adapter)
 
     def inner_loss(self, experience: Experience) -> Any:
         """Return what adaptation descends on one batch, as a function of all parameters."""
@@ -193,7 +194,9 @@ class MetaObjective:
     def fits_vectorising(self, data: Sequence[TaskData]) -> bool:
         """Say whether tasks are small enough to be worked on in one computation, and can be."""
         # PPO's own loss picks the steps that were taken, whose number depends on the data.
-        if self.config.inner_loss == "base" and self.config.inner_steps:
+        if not self._is_vectorisable or (
+            self.config.inner_loss == "base" and self.config.inner_steps
+        ):
             return False
         samples = max(d.query.weights.numel() for d in data)
         return len(data) > 1 and samples <= MAX_VECTORISED
@@ -316,6 +319,23 @@ def _gradients(value: Tensor, wanted: Params) -> Params:
         name: torch.zeros_like(leaf) if gradient is None else gradient
         for (name, leaf), gradient in zip(wanted.items(), found, strict=True)
     }
+
+
+def _is_vectorisable(adapter: OnPolicyAdapter) -> bool:
+    """Say whether torch can vectorise the networks: not a user's own that, say, branches on what it observes."""
+
+    def slope(params: Params, observations: Tensor) -> Params:
+        found: Params = torch.func.grad(lambda own: adapter.outputs(own, observations).sum())(
+            params
+        )
+        return found
+
+    observations = torch.zeros(2, 1, *adapter.family.observation_space.shape)
+    try:
+        torch.vmap(slope, in_dims=(None, 0))(adapter.initial_params(), observations)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _stacked(batches: Sequence[Experience]) -> Experience:

@@ -540,6 +540,7 @@ def test_a_policy_that_is_no_plain_network_climbs():
             lambda: make_learner(deterministic="yes"),
             "deterministic must be one of True, False, None, got 'yes'",
         ),
+        (lambda: make_learner(deterministic=1), "deterministic must be one of.*, got 1"),
         (lambda: make_learner(search_log_std=1), "search_log_std must be True or False, got 1"),
         (lambda: make_learner(sgima=1), "does not know sgima"),
         (lambda: make_learner(base_kwargs=OWN), "adaptation='gradient' fits plain.*Squares"),

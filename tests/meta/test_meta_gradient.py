@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from metamotor import envs
 from metamotor.meta import meta_gradient as module
@@ -204,6 +205,26 @@ def test_the_meta_gradient_is_that_of_the_mean_over_tasks(changes: Any) -> None:
     expected = (values[0] - values[1]) / 2e-5
     slope = sum(float((found.tensors[name] * direction[name]).sum()) for name in names)
     assert slope == pytest.approx(expected, rel=1e-5)
+
+
+class Branching(BaseFeaturesExtractor):
+    """Looks at the numbers that it is given, which cannot be vectorised."""
+
+    def __init__(self, space: Any) -> None:
+        super().__init__(space, space.shape[0])
+
+    def forward(self, observations: Any) -> Any:
+        return observations / 2 if observations.abs().max() > 1e3 else observations
+
+
+def test_networks_that_cannot_be_vectorised_are_differentiated_one_task_after_another() -> None:
+    settings: dict[str, Any] = {"meta_batch_size": 2, "episodes_per_task": 2, "seed": 3}
+    family, learners = envs.make("PointNavigation-v0", horizon=10), []
+    for own in ({}, {"features_extractor_class": Branching}):
+        kwargs = {"policy_kwargs": {"net_arch": [4], **own}}
+        learners.append(MAML(PPO, "MlpPolicy", family, base_kwargs=kwargs, **settings).learn(100))
+    for name, value in learners[0].params.items():
+        torch.testing.assert_close(value, learners[1].params[name], rtol=1e-4, atol=1e-6)
 
 
 def test_small_tasks_are_worked_on_together_where_that_is_possible() -> None:
