@@ -28,12 +28,18 @@ _PURPOSE = 104_729
 class Adaptation:
     """How a checkpoint is adapted."""
 
-    episodes: int = 10
-    """Episodes of experience before each update."""
+    episodes: int | None = None
+    """Episodes of experience before each update; without it, as many as in the checkpoint's training."""
     updates: int = 1
     """Updates."""
     seed: int = 0
     """Of the episodes and actions."""
+
+    def of(self, learner: MetaLearner) -> Adaptation:
+        """Return it with the number of episodes that this learner is adapted on."""
+        if self.episodes is not None:
+            return self
+        return dataclasses.replace(self, episodes=learner.trained_episodes)
 
     def words(self) -> list[str]:
         """Return what has to be typed to adapt in this way again."""
@@ -73,19 +79,16 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"measured_episodes must be at least 1, got {options.measured_episodes}")
     out = writable(options.out, ".zip", overwrite=options.overwrite)
     learner = load_adaptable(options.checkpoint)
-    task = options.task.of(learner.family)
+    task, adaptation = options.task.of(learner.family), options.adaptation.of(learner)
     adapted = learner.adapt_state(
-        task,
-        options.adaptation.episodes,
-        updates=options.adaptation.updates,
-        seed=options.adaptation.seed,
+        task, _episodes(adaptation), updates=adaptation.updates, seed=adaptation.seed
     )
     before = measure(learner, learner.initial_state(), task, options.measured_episodes)
     after = measure(learner, adapted, task, options.measured_episodes)
     model = learner.model_of(adapted, task)
     console = new_console()
     console.print(f"{learner.family.name}, {task}", soft_wrap=True)
-    console.print(_table(before, after, options.adaptation))
+    console.print(_table(before, after, adaptation))
     console.print("Return: sum of an episode's rewards, more is better.")
     if options.adaptation.updates and (note := untrained_note(learner)):
         console.print(note, soft_wrap=True)
@@ -113,8 +116,13 @@ def untrained_note(learner: MetaLearner) -> str:
 def adapted_model(learner: MetaLearner, task: Any, adaptation: Adaptation) -> Any:
     """Return the learner's model for a task."""
     return learner.adapt(
-        task, adaptation.episodes, updates=adaptation.updates, seed=adaptation.seed
+        task, _episodes(adaptation), updates=adaptation.updates, seed=adaptation.seed
     )
+
+
+def _episodes(adaptation: Adaptation) -> int:
+    assert adaptation.episodes is not None  # `of` was called
+    return adaptation.episodes
 
 
 def measure(
@@ -137,7 +145,7 @@ def measure(
 
 def _table(before: Any, after: Any, adaptation: Adaptation) -> Table:
     updates = counted(adaptation.updates, "update")
-    episodes = counted(adaptation.updates * adaptation.episodes, "episode")
+    episodes = counted(adaptation.updates * _episodes(adaptation), "episode")
     measured = counted(len(before["stochastic"]), "episode")
     title = f"return, mean ± standard deviation of {measured}"
     table = Table("policy", "before", f"after {updates} from {episodes}", title=title)

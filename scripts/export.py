@@ -53,8 +53,9 @@ def main(argv: Sequence[str]) -> None:
     path = checkpoint_in(options.checkpoint)
     learner = load_adaptable(path)
     task = options.task.of(learner.family)
-    model = adapted_model(learner, task, options.adaptation)
-    export_model(learner, model, path, options.adaptation, out)
+    adaptation = options.adaptation.of(learner)
+    model = adapted_model(learner, task, adaptation)
+    export_model(learner, model, path, adaptation, out)
     parity = deploy.runtime.Policy(out).metadata["parity"]
     print(f"{learner.family.name}, {task}")
     print(

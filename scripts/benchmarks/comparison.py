@@ -372,7 +372,7 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> Path:
     axes[0, 0].set_ylabel("return (interquartile mean), stochastic")
     axes[1, 0].set_ylabel("gap closed, stochastic")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4 * len(comparisons), frameon=False)
     return save(figure, path)
 
 
