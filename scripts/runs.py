@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import multiprocessing
@@ -11,9 +12,11 @@ import platform
 import resource
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import metamotor
 from metamotor.meta import zoo
 from metamotor.meta.checkpoints import SUFFIX
 from metamotor.scripts.outputs import write_file
@@ -139,7 +142,18 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
         "versions": versions() | {name: version(name) for name in packages},
+        "sources": sources(),
     }
+
+
+@cache
+def sources() -> str:
+    """Return a digest of the code that a result depends on: robots, families and learners."""
+    root, digest = Path(metamotor.__file__).parent, hashlib.sha256()
+    for folder in ("robots", "envs", "meta"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _processor() -> str:

@@ -54,6 +54,8 @@ class Training:
     """Meta-iterations."""
     best_num_timesteps: tuple[int, ...]
     """Environment steps at the checkpoint that was best on validation tasks, and is evaluated."""
+    sources: tuple[str, ...] = ()
+    """Digests of the code that made them."""
 
 
 @dataclass(frozen=True)
@@ -250,10 +252,26 @@ def family_page(comparison: Comparison, command: str, where: Mapping[str, Any]) 
         "learner to the last checkpoint, validation included; Python's start and the imports before it are not.",
         f"Training seeds {', '.join(map(str, report.seeds))}; seed {protocol.seed} of the evaluation, "
         f"{protocol.validation_tasks} validation tasks.",
+        *_provenance(comparison, where),
         described(where),
         "",
     ]
     return "\n".join(lines)
+
+
+def _provenance(comparison: Comparison, where: Mapping[str, Any]) -> list[str]:
+    """Say which runs were made by other code than that which wrote the page."""
+    made = {
+        source: [name for name, own in comparison.training.items() if source in own.sources]
+        for source in sorted({one for own in comparison.training.values() for one in own.sources})
+    }
+    if set(made) <= {where.get("sources")}:
+        return []
+    told = "; ".join(f"{source}: {', '.join(names)}" for source, names in made.items())
+    return [
+        f"Digests of the code (robots, families and learners) that trained: {told}. That of the code which wrote this "
+        f"page: {where.get('sources')}. Runs of other code may differ in their last digits, or in more."
+    ]
 
 
 def _seed_table(comparison: Comparison) -> list[str]:
@@ -372,7 +390,9 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> Path:
     axes[0, 0].set_ylabel("return (interquartile mean), stochastic")
     axes[1, 0].set_ylabel("gap closed, stochastic")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4 * len(comparisons), frameon=False)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=4 * len(comparisons), frameon=False
+    )
     return save(figure, path)
 
 

@@ -277,7 +277,9 @@ def _training(cells: Sequence[Cell]) -> Training:
     summaries = [read_json(cell.folder / SUMMARY) for cell in cells]
     settings: dict[str, Any] = read_json(cells[0].folder / CONFIG)
     keys = ("cpu_seconds", "num_timesteps", "iterations", "best_num_timesteps")
+    made_by = [read_json(cell.folder / CONFIG).get("machine", {}) for cell in cells]
     return Training(
+        sources=tuple(machine.get("sources", "unknown") for machine in made_by),
         settings={
             key: settings[key]
             for key in ("learner", "algorithm", "config", "base_kwargs", "total_timesteps")

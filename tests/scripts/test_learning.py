@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -226,6 +227,17 @@ def test_no_two_methods_of_a_figure_have_the_same_colour() -> None:
 def test_no_gap_is_claimed_where_there_is_none() -> None:
     table = {row[0]: row[1:] for row in rows(comparison(oracle=3.0), "stochastic")}
     assert table["**MAML**"][3:5] == ["6.00 [6.00, 6.00]", "–"]
+
+
+def test_runs_of_other_code_are_told() -> None:
+    done = comparison()
+    made = {name: dataclasses.replace(own, sources=("abc",)) for name, own in done.training.items()}
+    done = dataclasses.replace(done, training=made)
+    page = family_page(done, "metamotor bench learning", {**MACHINE, "sources": "abc"})
+    assert "Digests of the code" not in page
+    made["MPO"] = dataclasses.replace(made["MPO"], sources=("xyz",))
+    page = family_page(done, "metamotor bench learning", {**MACHINE, "sources": "abc"})
+    assert "that trained: abc: robust, oracle, MAML; xyz: MPO. That of the code" in page
 
 
 def test_pages_and_figures(tmp_path: Path) -> None:
