@@ -113,11 +113,13 @@ def run(options: Learning, command: str, console: Console) -> None:
         comparisons.append(comparison)
         _write_family(comparison, command, folder, console)
         if options.zoo is not None:
-            kept = [name for name in comparison.reports if name not in zoo.LEFT_OUT]
-            entries += [
-                zoo.write_checkpoint(comparison, name, study.cells(name), options.zoo)
-                for name in kept
-            ]
+            for name in (name for name in comparison.reports if name not in zoo.LEFT_OUT):
+                entry = zoo.write_checkpoint(comparison, name, study.cells(name), options.zoo)
+                if entry is None:
+                    told = f"{name} is left out of the zoo: more than {zoo.LARGEST:,} bytes"
+                    console.print(told, soft_wrap=True)
+                else:
+                    entries.append(entry)
             zoo.write_index(entries, options.zoo)
     where = machine()
     contents = {"command": command, "machine": where, "families": options.families}

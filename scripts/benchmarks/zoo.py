@@ -29,11 +29,10 @@ def chosen_seed(cells: Sequence[Cell]) -> int:
 
 def write_checkpoint(
     comparison: Comparison, method: str, cells: Sequence[Cell], folder: Path
-) -> zoo.Entry:
+) -> zoo.Entry | None:
     """Write a method's checkpoint on a family into the folder of a zoo, and return what is listed of it.
 
-    Raises:
-        ValueError: if it is too large.
+    One that is too large is not written, and gives nothing to be listed.
     """
     index = chosen_seed(cells)
     report, training = comparison.reports[method], comparison.training[method]
@@ -51,9 +50,9 @@ def write_checkpoint(
         cpu_seconds=training.cpu_seconds[index],
     )
     path = load(cells[index].checkpoint).save(folder / entry.name, with_optimizer=False)
-    if (size := path.stat().st_size) > LARGEST:
+    if path.stat().st_size > LARGEST:
         path.unlink()
-        raise ValueError(f"{path} would have {size:,} bytes, a zoo takes up to {LARGEST:,}")
+        return None
     return entry
 
 

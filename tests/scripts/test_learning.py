@@ -73,7 +73,9 @@ def test_further_options_do_not_take_the_place_of_the_method_and_the_seed() -> N
 
 
 @pytest.mark.slow
-def test_a_study_goes_on_where_it_was(metamotor: Program, tmp_path: Path) -> None:
+def test_a_study_goes_on_where_it_was(
+    metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["bench", "learning", *TINY]
     words += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     words += ["--zoo", str(tmp_path / "zoo")]
@@ -98,6 +100,11 @@ def test_a_study_goes_on_where_it_was(metamotor: Program, tmp_path: Path) -> Non
     assert all(own["idle"] == returns[0]["idle"] for own in returns)
     assert all(len(run["cpu_seconds"]) == 1 for run in results["training"].values())
     _check_zoo(tmp_path / "zoo", results, runs)
+    monkeypatch.setattr(zoo, "LARGEST", 10)
+    done = metamotor(*words[:-1], str(tmp_path / "small"), "--overwrite")
+    assert "MAML is left out of the zoo: more than 10 bytes" in done.out
+    assert not list((tmp_path / "small").rglob("*.safetensors"))
+    assert read_index(tmp_path / "small") == {}
     for name in ("PointNavigation-v0", "learning"):
         assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "metamotor bench learning" in (tmp_path / "out" / f"{name}.md").read_text()
