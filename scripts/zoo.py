@@ -22,8 +22,8 @@ def main(argv: Sequence[str]) -> None:
     """Run the subcommand."""
     parse(Zoo, argv, "zoo")
     console = new_console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    headings = ("zoo:", "before", "after 1", "after 2", "best other", "oracle", "robot time")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    headings = ("zoo:", "before", "after 1", "after 2", "other", "oracle", "time")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "zoo:" else "right", no_wrap=True)
     family = ""
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     console.print(table)
     console.print(
         "Returns of stochastic policies on held-out tasks, interquartile means: before adaptation, after 1 and 2 "
-        "updates, each from the robot time given; best other: the best of what needs no meta-training, after 1 update; "
+        "updates, each from the robot time given; other: the best of what needs no meta-training, after 1 update; "
         "oracle: a policy that is told its task. docs/evaluation.md says how they are measured."
     )
     if zoo.entries():
