@@ -25,7 +25,7 @@ from metamotor.scripts.wording import new_console
 
 @dataclass(frozen=True, kw_only=True)
 class All:
-    """Measure sampling, latency, the meta-gradient and resuming, each with its defaults; minutes."""
+    """Measure sampling, latency, the meta-gradient and resuming (which may take half an hour), with their defaults."""
 
     learning: bool = False
     """Compare all methods on all families too; hours."""
@@ -47,7 +47,7 @@ Single = Sampling | Latency | MetaGradient | Resume | Learning
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the subcommand; without one, measure all that takes minutes."""
+    """Run the subcommand; without one, all but what is learned."""
     words = list(argv) or ["all"]
     options: Benchmark = parse(Benchmark, words, "bench")
     console = new_console()
