@@ -77,8 +77,8 @@ def _without_frame(text: str) -> str:
     """Return what tyro says of a mistake in one line: it draws a frame, its title on top, rules between parts."""
     parts: list[list[str]] = [[]]
     for line in text.splitlines()[1:]:
-        words = line.strip("│╭╮╰╯─|+- \n")
-        if words:
+        words = line.strip("│╭╮╰╯─|+ \n")  # no hyphens: options begin with them
+        if words.strip("- "):
             parts[-1].append(words)
         else:
             parts.append([])

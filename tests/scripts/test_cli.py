@@ -290,6 +290,7 @@ MISTAKES = {
         "Unrecognized options: --no-such-option",
     ),
     "no family": (("train",), "Id of the task family"),
+    "a place without --from": (("adapt", "nowhere"), "Missing from metamotor adapt: --from PATH"),
     "no checkpoint": (("adapt", "--from", "nowhere"), "there is no checkpoint at nowhere"),
     "no policy file": (("run", "nowhere.onnx"), "there is no policy file nowhere.onnx"),
     "SB3's file": (("export", "--from", "model.zip"), "unpickles"),
