@@ -35,25 +35,33 @@ class Experience(NamedTuple):
 
 
 def prepare(
-    batch: EpisodeBatch, adapter: OnPolicyAdapter, params: Params, *, normalize: bool
+    batch: EpisodeBatch,
+    adapter: OnPolicyAdapter,
+    params: Params,
+    *,
+    normalize: bool,
+    gamma: float | None = None,
+    gae_lambda: float | None = None,
 ) -> Experience:
     """Return the batch with advantages against a linear baseline that is fitted to it alone.
 
     Args:
         batch: what was sampled.
-        adapter: the base learner; its `gamma` and `gae_lambda` are used.
+        adapter: the base learner.
         params: of the policy that sampled.
         normalize: give the advantages zero mean and unit variance over the batch.
+        gamma: discount; None takes the base learner's.
+        gae_lambda: λ of the generalised advantages; None takes the base learner's.
     """
     model = adapter.template
+    gamma = model.gamma if gamma is None else gamma
+    gae_lambda = model.gae_lambda if gae_lambda is None else gae_lambda
     length = int(batch.mask.sum(axis=1).max())  # behind the longest episode there is only padding
     observations, mask = batch.observations[:, :length], batch.mask[:, :length]
     rewards = batch.rewards[:, :length]
-    returns = functional.discounted_returns(rewards, mask, model.gamma)
+    returns = functional.discounted_returns(rewards, mask, gamma)
     values = functional.linear_baseline(observations, returns, mask)
-    advantages = functional.generalized_advantages(
-        rewards, values, mask, model.gamma, model.gae_lambda
-    )
+    advantages = functional.generalized_advantages(rewards, values, mask, gamma, gae_lambda)
     observed = torch.as_tensor(observations)
     actions = torch.as_tensor(batch.actions[:, :length])
     if normalize:

@@ -38,6 +38,7 @@ from metamotor.meta.checks import (
     check_number,
     check_whole,
 )
+from metamotor.meta.context import is_context, with_context
 from metamotor.meta.experience import Experience, prepare
 from metamotor.meta.functional.inner_step import Params, inner_step
 from metamotor.meta.functional.trust_region import trust_region_step
@@ -48,7 +49,7 @@ from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, check_batch, deriv
 
 InnerLoss = Literal["likelihood_ratio", "dice", "log_prob", "base"]
 Outer = Literal["ppo", "trust_region"]
-Adapts = Literal["all", "head"]
+Adapts = Literal["all", "head", "context"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,17 @@ class MAMLConfig:
     """Have one step size for every single parameter (Meta-SGD, Li et al. 2017, arXiv:1707.09835)."""
     adapted: Adapts = "all"
     """What adaptation changes; "head": the last layer and the standard deviation (ANIL, Raghu et al. 2020,
-    arXiv:1909.09157)."""
+    arXiv:1909.09157); "context": the context alone (CAVIA, Zintgraf et al. 2019, arXiv:1810.03642)."""
+    context_size: int = 0
+    """Numbers that are appended to the observation, the same at every step, for adaptation to write."""
+    inner_normalize: bool = False
+    """Divide each tensor's gradient of adaptation by its norm: α is then how far the tensor moves, whatever its
+    episodes' returns."""
+    inner_gamma: float | None = None
+    """Discount in adaptation, if other than the base learner's: a short horizon makes for less noise in a gradient that
+    only has to tell the task."""
+    inner_gae_lambda: float | None = None
+    """λ of the generalised advantages in adaptation, if other than the base learner's."""
     inner_steps: int = 1
     """Updates of adaptation in training; 0 trains one policy for all tasks."""
     inner_loss: InnerLoss = "likelihood_ratio"
@@ -104,15 +115,27 @@ class MAMLConfig:
         if self.support_episodes is not None:
             check_whole("support_episodes", self.support_episodes, 1)
         check_whole("inner_steps", self.inner_steps, 0)
+        check_whole("context_size", self.context_size, 0)
+        for name in ("inner_gamma", "inner_gae_lambda"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low=0.0, high=1.0)
         for name in ("inner_lr", "outer_lr", "inner_lr_lr", "clip_range", "max_kl"):
             check_number(name, getattr(self, name), above=0.0)
         check_number("kl_coef", self.kl_coef, low=0.0)
         check_number("exploration_coef", self.exploration_coef, low=0.0)
         check_number("later_step_decay", self.later_step_decay, low=0.0, high=1.0)
-        for name in ("learn_inner_lr", "inner_lr_per_parameter", "first_order"):
+        for name in ("learn_inner_lr", "inner_lr_per_parameter", "first_order", "inner_normalize"):
             check_flag(name, getattr(self, name))
         for name, allowed in (("inner_loss", InnerLoss), ("adapted", Adapts), ("outer", Outer)):
             check_choice(name, getattr(self, name), get_args(allowed))
+        if self.adapted == "context" and not self.context_size:
+            raise ValueError(
+                'adapted="context" needs context_size of at least 1, got 0: there is nothing to adapt'
+            )
+        if self.adapted == "head" and self.context_size:
+            raise ValueError(
+                f'context_size={self.context_size} is of no use with adapted="head": take "context" or "all"'
+            )
 
 
 @dataclass(frozen=True)
@@ -139,8 +162,9 @@ class MAML(MetaLearner):
     def _setup(self) -> None:
         if self.config.inner_loss == "base":
             check_algorithm(self.algorithm, OnPolicyAdapter.with_loss, 'inner_loss="base"')
+        base_kwargs = with_context(self.base_kwargs, self.config.context_size)
         self.adapter = OnPolicyAdapter(
-            self.algorithm, self.policy, self.family, self.base_kwargs, self.seed
+            self.algorithm, self.policy, self.family, base_kwargs, self.seed
         )
         self.objective = MetaObjective(self.adapter, self.config)
         self._is_sendable = not self.adapter.recipe.obstacle_to_sending()
@@ -163,6 +187,8 @@ class MAML(MetaLearner):
         names = self.adapter.actor_names
         if self.config.adapted == "all":
             return names
+        if self.config.adapted == "context":
+            return [name for name in names if is_context(name)]
         return [name for name in names if name == "log_std" or name.startswith("action_net.")]
 
     def _initial_step_size(self, name: str) -> Tensor:
@@ -227,15 +253,31 @@ class MAML(MetaLearner):
     def update(self, state: Adapted, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Adapted:
         """Return the policy after one update on one task's episodes; see `MetaLearner.update`."""
         check_batch(batch)
-        experience = prepare(batch, self.adapter, state.params, normalize=self._normalize_support)
+        experience = self._support(batch, state.params)
         sizes = {name: scale * size.detach() for name, size in self.step_sizes(step).items()}
-        return Adapted(
-            inner_step(self.objective.inner_loss(experience), state.params, sizes), batch
+        return Adapted(self._inner_step(experience, state.params, sizes), batch)
+
+    def _support(self, batch: EpisodeBatch, params: Params) -> Experience:
+        """Return a batch as adaptation takes it."""
+        return prepare(
+            batch,
+            self.adapter,
+            params,
+            normalize=bool(self.adapter.template.normalize_advantage),
+            gamma=self.config.inner_gamma,
+            gae_lambda=self.config.inner_gae_lambda,
         )
 
-    @property
-    def _normalize_support(self) -> bool:
-        return bool(self.adapter.template.normalize_advantage)
+    def _query(self, batch: EpisodeBatch, params: Params) -> Experience:
+        """Return a batch as the outer loss takes it, which weighs all tasks alike."""
+        return prepare(batch, self.adapter, params, normalize=True)
+
+    def _inner_step(
+        self, experience: Experience, params: Params, sizes: Mapping[str, Tensor]
+    ) -> Params:
+        """Return the parameters after one update, without a graph."""
+        loss = self.objective.inner_loss(experience)
+        return inner_step(loss, params, sizes, normalize=self.config.inner_normalize)
 
     # Meta-training --------------------------------------------------------------------------------
 
@@ -264,20 +306,14 @@ class MAML(MetaLearner):
             label = "pre" if step == 0 else f"post_{step}"
             returns = np.array([batch.episode_returns.mean() for batch in batches])
             scalars[f"rollout/{label}"] = float(returns.mean())
-            # Adaptation keeps the algorithm's own choice; the outer loss weighs all tasks alike.
-            is_query = step == self.config.inner_steps
+            prepared = self._query if step == self.config.inner_steps else self._support
             stages.append(
-                [
-                    prepare(
-                        batch, self.adapter, params, normalize=is_query or self._normalize_support
-                    )
-                    for batch, params in zip(batches, current, strict=True)
-                ]
+                [prepared(batch, own) for batch, own in zip(batches, current, strict=True)]
             )
             if step < self.config.inner_steps:
                 sizes = {name: size.detach() for name, size in self.inner_lrs[step].items()}
                 current = [
-                    inner_step(self.objective.inner_loss(experience), params, sizes)
+                    self._inner_step(experience, params, sizes)
                     for experience, params in zip(stages[-1], current, strict=True)
                 ]
         if self.config.inner_steps:

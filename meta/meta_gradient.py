@@ -109,6 +109,7 @@ class MetaObjective:
                 params,
                 sizes,
                 first_order=self.config.first_order,
+                normalize=self.config.inner_normalize,
                 vectorised=vectorised,
             )
         return params

@@ -41,6 +41,7 @@ from metamotor.meta.actors import (
     SquashedActor,
     SquashedGaussianActor,
 )
+from metamotor.meta.context import ContextExtractor
 
 Array = NDArray[Any]
 
@@ -130,11 +131,12 @@ class _Reader:
         """Return linear layers with one kind of activation between them, or None if they are anything else.
 
         Args:
-            owner: has the features extractor, which must do nothing but flatten.
+            owner: has the features extractor, which must do nothing but flatten, and append a context.
             modules: a linear layer and an activation in turn.
             heads: linear layers that are all fed by the last activation; their outputs stand side by side.
         """
-        if type(owner.features_extractor) is not FlattenExtractor:
+        extractor = owner.features_extractor
+        if type(extractor) not in (FlattenExtractor, ContextExtractor):
             return None
         linears, activations = [*modules[0::2]], modules[1::2]
         if not heads:
@@ -146,8 +148,17 @@ class _Reader:
             type(module) is nn.Linear and module.bias is not None for module in (*linears, *heads)
         ):
             return None
-        layers = [self._layer([linear]) for linear in linears]
-        return MLP((*layers, self._layer(heads)), kinds.pop().__name__)
+        layers = [*(self._layer([linear]) for linear in linears), self._layer(heads)]
+        if type(extractor) is ContextExtractor:
+            layers[0] = self._given(layers[0], self._read(extractor.context))
+        return MLP(tuple(layers), kinds.pop().__name__)
+
+    @staticmethod
+    def _given(layer: tuple[Array, Array], context: Array) -> tuple[Array, Array]:
+        """Return a layer over observation and context as one over the observation: what is constant is a bias."""
+        weight, bias = layer
+        size = len(weight) - len(context)
+        return np.ascontiguousarray(weight[:size]), bias + context @ weight[size:]
 
     def _layer(self, linears: Sequence[Any]) -> tuple[Array, Array]:
         weight = np.concatenate([self._read(linear.weight) for linear in linears])

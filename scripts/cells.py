@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -51,6 +52,13 @@ class Cell:
         return self.folder / "checkpoints" / "best.safetensors"
 
 
+def settings_of(cell: Cell) -> dict[str, Any]:
+    """Return all that the result of a cell depends on, as its config.json has it."""
+    options = parse_train(cell.argv)
+    settings: dict[str, Any] = finite(resolved(options, build(options)))
+    return settings
+
+
 def is_finished(cell: Cell) -> bool:
     """Say whether a cell was trained to its end.
 
@@ -60,8 +68,7 @@ def is_finished(cell: Cell) -> bool:
     if not cell.folder.exists():
         return False
     written = read_config(cell.folder)
-    options = parse_train(cell.argv)
-    asked = finite(resolved(options, build(options)))
+    asked = settings_of(cell)
     if changed := sorted(key for key in asked if asked[key] != written.get(key)):
         raise ValueError(
             f"{cell.folder} was begun with another {', '.join(changed)} than is asked for now; "

@@ -17,6 +17,8 @@ class Method:
     """The meta-learner's name."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What differs from its preset, by the names in its `Config`."""
+    changes_on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What differs besides, by the family's id."""
     about: str = ""
     """What it is, for the page."""
 
@@ -24,11 +26,10 @@ class Method:
         """Return the settings that it starts from on a family."""
         return preset(family, self.learner)
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """What has to be typed behind `metamotor train FAMILY`."""
+    def words(self, family: str) -> tuple[str, ...]:
+        """Return what has to be typed behind `metamotor train FAMILY`."""
         words = ["--learner", self.learner]
-        for name, value in self.changes.items():
+        for name, value in {**self.changes, **self.changes_on.get(family, {})}.items():
             option = name.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{option}" if value else f"--no-{option}")
@@ -36,6 +37,15 @@ class Method:
                 words += [f"--{option}", str(value)]
         return tuple(words)
 
+
+PLAIN = {
+    "adapted": "all",
+    "context_size": 0,
+    "inner_normalize": False,
+    "inner_gamma": None,
+    "inner_gae_lambda": None,
+}
+"""Adaptation by plain gradient steps of all parameters, where a preset has another kind."""
 
 METHODS: Mapping[str, Method] = {
     "MAML": Method(
@@ -45,13 +55,16 @@ METHODS: Mapping[str, Method] = {
     "ProMP": Method(
         "MAML",
         {"learn_inner_lr": False, "kl_coef": 5e-4},
-        "as published (Rothfuss et al. 2019): fixed step size, and a penalty on the KL before adaptation",
+        {"HalfCheetahDirection-v0": {**PLAIN, "inner_lr": 0.5, "support_episodes": 8}},
+        about="as published (Rothfuss et al. 2019): fixed step size, and a penalty on the KL before adaptation",
     ),
-    "FOMAML": Method("MAML", {"first_order": True}, "MAML without second derivatives"),
+    "FOMAML": Method("MAML", {"first_order": True}, about="MAML without second derivatives"),
     "Reptile": Method("Reptile", about="the base learner's own learning, outer interpolation"),
     "ES": Method("ES", about="evolution strategies on the return after adaptation"),
     "MPO": Method("MPO", about="a recurrent encoder whose hypernetwork writes the policy"),
-    "RL2": Method("MPO", {"head": "rl2"}, "the same encoder acting by itself (Duan et al. 2016)"),
+    "RL2": Method(
+        "MPO", {"head": "rl2"}, about="the same encoder acting by itself (Duan et al. 2016)"
+    ),
 }
 """By the name that tables have."""
 

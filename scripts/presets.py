@@ -68,15 +68,18 @@ PRESETS = {
         config=MAMLConfig(
             meta_batch_size=4,
             episodes_per_task=12,
-            support_episodes=8,
-            inner_lr=0.5,
-            inner_lr_per_parameter=True,
+            support_episodes=5,
+            adapted="context",
+            context_size=8,
+            inner_normalize=True,
+            inner_gamma=0.8,
+            inner_gae_lambda=0.9,
+            inner_lr=2.0,
             outer_lr=1e-3,
             n_epochs=20,
             clip_range=0.2,
         ),
         validation=ValidationOptions(validation_interval=6),
-        support_episodes=12,
     ),
     ("CartPole-v0", "MAML"): Preset(
         total_timesteps=500_000,
@@ -140,6 +143,16 @@ PRESETS = {
         total_timesteps=130_000,
         base=dataclasses.replace(
             TD3_BASE, gamma=0.97, base_kwargs=json.dumps(TD3_KWARGS | {"action_noise": 0.3})
+        ),
+        config=ReptileConfig(query_episodes=1),
+        validation=ValidationOptions(
+            validation_interval=6, validation_tasks=8, validation_episodes=3
+        ),
+    ),
+    ("HalfCheetahDirection-v0", "Reptile"): Preset(
+        total_timesteps=120_000,
+        base=dataclasses.replace(
+            TD3_BASE, gamma=0.95, base_kwargs=json.dumps(TD3_KWARGS | {"action_noise": 0.3})
         ),
         config=ReptileConfig(query_episodes=1),
         validation=ValidationOptions(

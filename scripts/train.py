@@ -17,6 +17,7 @@ from tyro.conf import Positional, arg
 from metamotor import envs, meta
 from metamotor.meta.checkpoints import encode
 from metamotor.meta.learner import MetaLearner
+from metamotor.meta.maml import MAMLConfig
 from metamotor.scripts.options import (
     BaseLearner,
     FamilyId,
@@ -210,7 +211,7 @@ def build(options: Train[Any]) -> MetaLearner:
                 f"--arm {options.arm} trains without adaptation, by MAML's outer step alone: "
                 f"leave --learner {options.learner} out"
             )
-        config = dataclasses.replace(config, inner_steps=0)
+        config = _without_adaptation(config)
     elif options.learner == "MAML" and not config.inner_steps:
         raise ValueError("inner_steps must be at least 1 to adapt; --arm robust trains without")
     family = make_family(
@@ -226,6 +227,18 @@ def build(options: Train[Any]) -> MetaLearner:
         seed=options.seed,
     )
     return learner
+
+
+def _without_adaptation(config: MAMLConfig) -> MAMLConfig:
+    """Return the settings of the arms that do not adapt: without a context, whose place adaptation would have to fill.
+
+    What is fine-tuned later is all of the policy, by plain gradient steps: the baseline that others know.
+    """
+    start = MAMLConfig()
+    lr = start.inner_lr if config.inner_normalize or config.context_size else config.inner_lr
+    return dataclasses.replace(
+        config, inner_steps=0, adapted="all", context_size=0, inner_normalize=False, inner_lr=lr
+    )
 
 
 def resolved(options: Train[Any], learner: MetaLearner) -> dict[str, Any]:

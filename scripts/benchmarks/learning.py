@@ -1,16 +1,16 @@
 """What is learned in what time: methods on families over several training seeds, by the whole protocol.
 
-A study is a folder of runs. Runs that are trained and policies that are evaluated in it are not done again, so that a
-study that was stopped goes on where it was, and grows by families, methods and seeds.
+A study is a folder of runs, and one of records. What is recorded is not done again, and a run that was stopped goes on
+where it was, so that a study grows by families, methods and seeds, and on another machine too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -27,24 +27,26 @@ from metamotor.scripts.benchmarks.comparison import (
     overview_table,
     terminal_table,
 )
-from metamotor.scripts.cells import Cell, train_cells
+from metamotor.scripts.benchmarks.records import Record, RunRecord, find_record, run_record
+from metamotor.scripts.cells import Cell, settings_of, train_cells
 from metamotor.scripts.checkpoints import load, load_baseline
 from metamotor.scripts.methods import METHODS, STUDIED, Method
 from metamotor.scripts.options import FamilyIds
 from metamotor.scripts.outputs import results_folder, write_file
-from metamotor.scripts.presets import preset
 from metamotor.scripts.report import summarise
-from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, read_json, write_json
+from metamotor.scripts.runs import CpuClock, machine, write_json
 from metamotor.scripts.train import build, parse_train
 
 BASELINES = ("robust", "oracle")
+BASELINE_ROW = "baselines"
+"""What these are recorded as: they are evaluated together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
     """Train methods, the robust policy and the oracle from each seed, and evaluate them on held-out tasks.
 
-    What is trained or evaluated in the folder of runs is not done again: what was stopped goes on where it was.
+    What is recorded with the same settings is not done again, and runs that were stopped go on where they were.
     Writes a page, a figure and a JSON file for each family, and learning.md over all of them.
     """
 
@@ -72,6 +74,8 @@ class Learning:
     """Runs trained at once, and processes that sample for the evaluation."""
     runs: Path = Path("runs/bench")
     """Folder of the runs."""
+    records: Path | None = None
+    """Folder of what was measured, a JSON file for each method and seed; without it, that of the runs."""
     out: Path | None = None
     """Folder of the results; without it, a new one in runs/."""
     overwrite: bool = False
@@ -114,7 +118,14 @@ def run(options: Learning, command: str, console: Console) -> None:
         _write_family(comparison, command, folder, console)
         if options.zoo is not None:
             for name in (name for name in comparison.reports if name not in zoo.LEFT_OUT):
-                entry = zoo.write_checkpoint(comparison, name, study.cells(name), options.zoo)
+                records = [study.record(name, seed) for seed in options.seeds]
+                index = zoo.chosen([record.runs[name] for record in records if record])
+                checkpoint = study.cell(name, options.seeds[index]).checkpoint
+                if not checkpoint.is_file():
+                    told = f"{name} stays in the zoo as it is: {checkpoint} is not there"
+                    console.print(told, soft_wrap=True)
+                    continue
+                entry = zoo.write_checkpoint(comparison, name, index, checkpoint, options.zoo)
                 if entry is None:
                     told = f"{name} is left out of the zoo: more than {zoo.LARGEST:,} bytes"
                     console.print(told, soft_wrap=True)
@@ -169,40 +180,56 @@ class Study:
         changes = {} if options.horizon is None else {"horizon": options.horizon}
         self.family = envs.make(family, **changes)
         horizon = "" if options.horizon is None else f"-{options.horizon}"
-        self.folder = options.runs / f"{self.family.name}{horizon}"
+        self.name = f"{self.family.name}{horizon}"
+        self.folder = options.runs / self.name
         self.methods = {name: METHODS[name] for name in options.methods}
 
     def run(self, console: Console) -> Comparison:
-        """Train and evaluate what is not done yet, and return everything."""
-        cells = {name: self.cells(name) for name in (*BASELINES, *self.methods)}
-        waiting = [cell for own in cells.values() for cell in own]
+        """Train and evaluate what is not recorded yet, and return everything."""
+        rows = (BASELINE_ROW, *self.methods)
+        places = [(name, seed) for name in rows for seed in self.options.seeds]
+        missing = [place for place in places if self.record(*place) is None]
+        waiting = [cell for place in missing for cell in self.needed(*place).values()]
         train_cells(waiting, jobs=self.options.jobs, console=console)
-        curves: dict[str, list[Mapping[str, Curve]]] = {}
-        costs: dict[str, float] = {}
-        for name in ("baselines", *self.methods):
-            with console.status(f"evaluating {name}"):
-                done = [
-                    self._evaluated(name, cells, index) for index in range(len(cells["robust"]))
-                ]
-            curves[name] = [own for own, _ in done]
-            costs[name] = sum(cost for _, cost in done)
-        reports = {name: summarise(self._evaluations(curves, name), name) for name in self.methods}
-        training = {name: _training(own) for name, own in cells.items()}
+        for name, seed in missing:
+            with console.status(f"evaluating {name}, seed {seed}"):
+                self._evaluate(name, seed).save(self.record_path(name, seed))
+        found = {
+            name: [record for seed in self.options.seeds if (record := self.record(name, seed))]
+            for name in rows
+        }
+        baselines = found.pop(BASELINE_ROW)
+        reports = {
+            name: summarise(
+                [
+                    dataclasses.replace(
+                        own.evaluation,
+                        curves={**shared.evaluation.curves, **own.evaluation.curves},
+                    )
+                    for shared, own in zip(baselines, records, strict=True)
+                ],
+                name,
+            )
+            for name, records in found.items()
+        }
+        runs = {name: [record.runs[name] for record in baselines] for name in BASELINES}
+        runs |= {name: [own.runs[name] for own in records] for name, records in found.items()}
+        costs = {BASELINE_ROW: baselines, **found}
         return Comparison(
             family=self.family.name,
-            baseline_episodes=preset(self.family.name).support_episodes,
+            baseline_episodes=self.support_episodes(BASELINE_ROW),
             reports=reports,
-            training=training,
-            evaluation_cpu_seconds=costs,
+            training={name: _training(own) for name, own in runs.items()},
+            evaluation_cpu_seconds={
+                name: sum(record.evaluation_cpu_seconds for record in records)
+                for name, records in costs.items()
+            },
         )
-
-    def cells(self, name: str) -> list[Cell]:
-        """Return the training runs of a method or a baseline, one for each seed."""
-        return [self.cell(name, seed) for seed in self.options.seeds]
 
     def cell(self, name: str, seed: int) -> Cell:
         """Return the training run of a method or a baseline."""
-        words = ["--arm", name] if name in BASELINES else list(self.methods[name].words)
+        own = self.methods.get(name)
+        words = own.words(self.family.name) if own else ("--arm", name)
         extra = shlex.split(self.options.train_options)
         for option in ("total_timesteps", "horizon"):
             if (value := getattr(self.options, option)) is not None:
@@ -213,57 +240,45 @@ class Study:
             (self.family.name, *extra, *words, "--seed", str(seed)),
         )
 
+    def needed(self, name: str, seed: int) -> dict[str, Cell]:
+        """Return the training runs that a method, or the baselines together, are evaluated by."""
+        names = BASELINES if name == BASELINE_ROW else (name,)
+        return {own: self.cell(own, seed) for own in names}
+
     def support_episodes(self, name: str) -> int:
         """Return the episodes before each update of a method."""
         method = self.methods.get(name, Method("MAML"))
         return method.preset(self.family.name).support_episodes
 
-    def _evaluations(
-        self, curves: Mapping[str, Sequence[Mapping[str, Curve]]], name: str
-    ) -> list[Evaluation]:
-        episodes = self.support_episodes(name)
-        seconds = float(episodes * self.family.horizon * self.family.dt)
-        return [
-            Evaluation(
-                self.family.name, self.options.protocol(episodes), seed, {**others, **own}, seconds
-            )
-            for seed, others, own in zip(
-                self.options.seeds, curves["baselines"], curves[name], strict=True
-            )
-        ]
+    # Records --------------------------------------------------------------------------------------
 
-    def _evaluated(
-        self, name: str, cells: Mapping[str, Sequence[Cell]], index: int
-    ) -> tuple[Mapping[str, Curve], float]:
-        """Return the curves of a method or of all baselines for one seed, and their CPU seconds."""
-        needed = BASELINES if name == "baselines" else (name,)
-        seed, protocol = (
-            self.options.seeds[index],
+    def record_path(self, name: str, seed: int) -> Path:
+        """Return where a method, or the baselines together, are recorded."""
+        return (self.options.records or self.options.runs) / self.name / f"{name}-{seed}.json"
+
+    def record(self, name: str, seed: int) -> Record | None:
+        """Return what is recorded of the same settings and the same protocol, if it is."""
+        settings = {own: settings_of(cell) for own, cell in self.needed(name, seed).items()}
+        protocol = self.options.protocol(self.support_episodes(name))
+        return find_record(self.record_path(name, seed), protocol, settings)
+
+    def _evaluate(self, name: str, seed: int) -> Record:
+        """Evaluate the trained policies of a method, or of all baselines."""
+        cells, protocol = (
+            self.needed(name, seed),
             self.options.protocol(self.support_episodes(name)),
         )
-        path = self.folder / f"{name}-{seed}.evaluation.json"
-        cost = path.with_name(f"{name}-{seed}.evaluation-cost.json")
-        ended = max((cells[own][index].folder / SUMMARY).stat().st_mtime for own in needed)
-        if cost.is_file() and path.is_file() and path.stat().st_mtime > ended:
-            done = Evaluation.load(path)
-            if done.protocol == protocol:
-                return done.curves, float(read_json(cost)["cpu_seconds"])
         clock, jobs = CpuClock(), self.options.jobs
         evaluator = Evaluator(self.family, protocol, num_workers=0 if jobs == 1 else jobs)
-        curves = self._curves(evaluator, name, cells, index)
+        if name == BASELINE_ROW:
+            robust, oracle = (load_baseline(cells[own].checkpoint) for own in BASELINES)
+            curves: Mapping[str, Curve] = evaluator.baselines(robust, oracle)
+        else:
+            curves = self._curves_of(evaluator, name, cells[name])
         seconds = evaluator.robot_seconds
-        spent = clock.read()
-        write_json(cost, spent)  # first: an evaluation that is there has the cost that is its own
-        Evaluation(self.family.name, protocol, seed, curves, seconds).save(path)
-        return curves, spent["cpu_seconds"]
-
-    def _curves(
-        self, evaluator: Evaluator, name: str, cells: Mapping[str, Sequence[Cell]], index: int
-    ) -> Mapping[str, Curve]:
-        if name != "baselines":
-            return self._curves_of(evaluator, name, cells[name][index])
-        robust, oracle = (load_baseline(cells[own][index].checkpoint) for own in BASELINES)
-        return evaluator.baselines(robust, oracle)
+        runs = {own: run_record(cell.folder) for own, cell in cells.items()}
+        evaluation = Evaluation(self.family.name, protocol, seed, curves, seconds)
+        return Record(runs, evaluation, clock.read()["cpu_seconds"])
 
     def _curves_of(self, evaluator: Evaluator, name: str, cell: Cell) -> Mapping[str, Curve]:
         curves = {"adapted": evaluator.adapted(load(cell.checkpoint))}
@@ -274,17 +289,12 @@ class Study:
         return curves
 
 
-def _training(cells: Sequence[Cell]) -> Training:
+def _training(runs: Sequence[RunRecord]) -> Training:
     """Return what a method cost and reached, a list with an entry per seed."""
-    summaries = [read_json(cell.folder / SUMMARY) for cell in cells]
-    settings: dict[str, Any] = read_json(cells[0].folder / CONFIG)
-    keys = ("cpu_seconds", "num_timesteps", "iterations", "best_num_timesteps")
-    made_by = [read_json(cell.folder / CONFIG).get("machine", {}) for cell in cells]
+    names = ("cpu_seconds", "num_timesteps", "iterations", "best_num_timesteps")
+    settings = ("learner", "algorithm", "config", "base_kwargs", "total_timesteps")
     return Training(
-        sources=tuple(machine.get("sources", "unknown") for machine in made_by),
-        settings={
-            key: settings[key]
-            for key in ("learner", "algorithm", "config", "base_kwargs", "total_timesteps")
-        },
-        **{key: tuple(summary[key] for summary in summaries) for key in keys},
+        sources=tuple(run.sources for run in runs),
+        settings={name: runs[0].settings[name] for name in settings},
+        **{name: tuple(getattr(run, name) for run in runs) for name in names},
     )

@@ -10,10 +10,9 @@ from pathlib import Path
 from metamotor.meta import zoo
 from metamotor.meta.statistics import OTHERS
 from metamotor.scripts.benchmarks.comparison import Comparison
-from metamotor.scripts.cells import Cell
+from metamotor.scripts.benchmarks.records import RunRecord
 from metamotor.scripts.checkpoints import load
 from metamotor.scripts.outputs import write_file
-from metamotor.scripts.runs import SUMMARY, read_json
 
 LARGEST = 200_000
 """Bytes that a checkpoint of the zoo may have."""
@@ -21,20 +20,25 @@ LEFT_OUT = ("RL2",)
 """Methods that have no policy of their own to hand out."""
 
 
-def chosen_seed(cells: Sequence[Cell]) -> int:
+def chosen(runs: Sequence[RunRecord]) -> int:
     """Return the index of the run that was best on its validation tasks: test tasks have no say."""
-    returns = [float(read_json(cell.folder / SUMMARY)["best_validation_return"]) for cell in cells]
-    return max(range(len(returns)), key=returns.__getitem__)
+    return max(range(len(runs)), key=lambda index: runs[index].best_validation_return)
 
 
 def write_checkpoint(
-    comparison: Comparison, method: str, cells: Sequence[Cell], folder: Path
+    comparison: Comparison, method: str, index: int, checkpoint: Path, folder: Path
 ) -> zoo.Entry | None:
     """Write a method's checkpoint on a family into the folder of a zoo, and return what is listed of it.
 
     One that is too large is not written, and gives nothing to be listed.
+
+    Args:
+        comparison: of the family.
+        method: its name.
+        index: of the training seed, among those of the comparison.
+        checkpoint: of its run.
+        folder: of the zoo.
     """
-    index = chosen_seed(cells)
     report, training = comparison.reports[method], comparison.training[method]
     own = {name: points[index] for name, points in report.per_seed["stochastic"].items()}
     entry = zoo.Entry(
@@ -49,7 +53,7 @@ def write_checkpoint(
         num_timesteps=training.num_timesteps[index],
         cpu_seconds=training.cpu_seconds[index],
     )
-    path = load(cells[index].checkpoint).save(folder / entry.name, with_optimizer=False)
+    path = load(checkpoint).save(folder / entry.name, with_optimizer=False)
     if path.stat().st_size > LARGEST:
         path.unlink()
         return None

@@ -46,3 +46,29 @@ def test_parameters_without_a_step_size_stay() -> None:
     torch.testing.assert_close(adapted["theta"], 0.5 * CENTRE)
     assert not adapted["theta"].requires_grad
     assert not params["theta"].any()
+
+
+@pytest.mark.parametrize("vectorised", [False, True])
+def test_a_normalised_step_goes_as_far_as_its_step_size(vectorised: bool) -> None:
+    params = {"theta": torch.zeros(3, dtype=torch.float64)}
+    sizes = {"theta": torch.tensor(0.5, dtype=torch.float64)}
+    adapted = inner_step(quadratic, params, sizes, normalize=True, vectorised=vectorised)
+    torch.testing.assert_close(adapted["theta"], 0.5 * CENTRE / CENTRE.norm())
+
+
+def test_a_normalised_step_without_a_gradient_stays_and_has_finite_slopes() -> None:
+    theta = CENTRE.clone().requires_grad_()
+    sizes = {"theta": torch.tensor(0.5, dtype=torch.float64)}
+    adapted = inner_step(quadratic, {"theta": theta}, sizes, normalize=True)
+    torch.testing.assert_close(adapted["theta"], theta)
+    assert torch.autograd.grad(adapted["theta"].sum(), theta)[0].isfinite().all()
+
+
+def test_the_slope_of_a_normalised_step() -> None:
+    theta = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    alpha = torch.tensor(0.5, dtype=torch.float64)
+
+    def step(own: torch.Tensor) -> torch.Tensor:
+        return inner_step(quadratic, {"theta": own}, {"theta": alpha}, normalize=True)["theta"]
+
+    assert torch.autograd.gradcheck(step, (theta,))

@@ -75,6 +75,8 @@ def value_at(learner: Any, params: Any, lrs: Any, data: Any, leaves: Any) -> Any
         {"inner_loss": "log_prob"},
         {"inner_loss": "base"},
         {"adapted": "head"},
+        {"adapted": "context", "context_size": 3, "inner_normalize": True},
+        {"context_size": 2, "inner_normalize": True, "inner_lr": 0.05},
         {"inner_lr_per_parameter": True},
         {"exploration_coef": 0.5},
     ],
@@ -139,6 +141,7 @@ VARIANTS = [
     {"inner_loss": "dice"},
     {"inner_loss": "log_prob", "first_order": True},
     {"adapted": "head", "inner_lr_per_parameter": True},
+    {"adapted": "context", "context_size": 3, "inner_normalize": True},
     {"exploration_coef": 0.5, "kl_coef": 0.3},
     {"inner_steps": 0},
 ]

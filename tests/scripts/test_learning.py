@@ -46,9 +46,9 @@ MACHINE: Mapping[str, Any] = {"versions": {}, "cores": 2, "processor": "none"}
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_what_its_words_say(family: str, name: str) -> None:
     method = METHODS[name]
-    learner = build(parse_train([family, *method.words]))
+    learner = build(parse_train([family, *method.words(family)]))
     assert type(learner).__name__ == method.learner
-    for option, value in method.changes.items():
+    for option, value in {**method.changes, **method.changes_on.get(family, {})}.items():
         assert getattr(learner.config, option) == value
 
 
@@ -82,7 +82,7 @@ def test_a_study_goes_on_where_it_was(
     done = metamotor(*words)
     assert done.code == 0, done.err
     runs = tmp_path / "runs" / "PointNavigation-v0-20"
-    made = [*runs.glob("*/summary.json"), *runs.glob("*.evaluation.json")]
+    made = [*runs.glob("*/summary.json"), *runs.glob("*.json")]
     before = {path: path.stat().st_mtime_ns for path in made}
     assert len(before) == 4 + 3
     refused = metamotor(*words)
