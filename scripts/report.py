@@ -94,6 +94,43 @@ class Report:
             "step_size_factors_per_seed": self.scales,
         }
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Report:
+        """Return what `as_json` returned."""
+        nothing = dict.fromkeys(Estimate._fields, float("nan"))
+
+        def estimate(entry: Mapping[str, Any]) -> Estimate:
+            found = {name: entry.get(name) for name in Estimate._fields}
+            # JSON has null for what is not finite.
+            return Estimate(**{n: nothing[n] if v is None else v for n, v in found.items()})
+
+        return cls(
+            family=values["family"],
+            learner=values["learner"],
+            protocol=Protocol(**values["protocol"]),
+            seeds=tuple(values["training_seeds"]),
+            robot_seconds=values["robot_seconds_per_update"],
+            returns={
+                mode: {name: tuple(map(estimate, points)) for name, points in methods.items()}
+                for mode, methods in values["returns"].items()
+            },
+            gaps={
+                mode: tuple(GapClosed(estimate(entry), entry["best_other"]) for entry in gaps)
+                for mode, gaps in values["gap_closed"].items()
+            },
+            scales={
+                name: tuple(map(tuple, seeds))
+                for name, seeds in values["step_size_factors_per_seed"].items()
+            },
+            per_seed={
+                mode: {
+                    name: tuple(tuple(points) for points in seeds)
+                    for name, seeds in methods.items()
+                }
+                for mode, methods in values["returns_per_seed"].items()
+            },
+        )
+
 
 def summarise(evaluations: Sequence[Evaluation], learner: str = "MAML") -> Report:
     """Return the report of one family's evaluations, one per training seed.

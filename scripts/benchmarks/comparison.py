@@ -36,6 +36,10 @@ COLORS = {
 """One colour per method, the same in every figure, and none that a baseline has."""
 ENOUGH = 0.5
 """The gap closed from which on a method is said to work."""
+EACH_SEED = ("cpu_seconds", "num_timesteps", "iterations", "best_num_timesteps", "sources")
+"""What `Training` has an entry of for each seed."""
+BASELINES = ("robust", "oracle")
+"""What is trained besides the methods."""
 GAP_LIMITS = (-0.5, 1.3)
 """How far the axis of the gap reaches; what is beyond is in the table."""
 
@@ -95,6 +99,20 @@ class Comparison:
             "training": {name: dataclasses.asdict(own) for name, own in self.training.items()},
             "evaluation_cpu_seconds": dict(self.evaluation_cpu_seconds),
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Comparison:
+        """Return what `as_json` returned."""
+        return cls(
+            family=values["family"],
+            baseline_episodes=values["baseline_support_episodes"],
+            reports={name: Report.from_json(own) for name, own in values["methods"].items()},
+            training={
+                name: Training(own["settings"], **{key: tuple(own[key]) for key in EACH_SEED})
+                for name, own in values["training"].items()
+            },
+            evaluation_cpu_seconds=values["evaluation_cpu_seconds"],
+        )
 
 
 # Tables -------------------------------------------------------------------------------------------
@@ -204,14 +222,22 @@ def overview_table(comparisons: Sequence[Comparison]) -> Table:
 
 def _overview(comparisons: Sequence[Comparison], mode: str, updates: int) -> Iterator[list[str]]:
     yield ["", *(comparison.family for comparison in comparisons)]
-    for method in comparisons[0].reports:
+    for method in _methods(comparisons):
         cells = []
         for comparison in comparisons:
+            if method not in comparison.reports:
+                cells.append("")
+                continue
             gap = comparison.gap(method, mode, updates)
             text = "–" if gap is None else _interval(gap, 2)
             is_enough = gap is not None and gap.value >= ENOUGH
             cells.append(f"**{text}**" if is_enough else text)
         yield [method, *cells]
+
+
+def _methods(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return the methods that were measured on some family."""
+    return [name for name in METHODS if any(name in own.reports for own in comparisons)]
 
 
 # Pages --------------------------------------------------------------------------------------------
@@ -307,31 +333,32 @@ def _settings(comparison: Comparison) -> list[str]:
     return [*lines, "", "</details>", ""]
 
 
-def overview_page(comparisons: Sequence[Comparison], command: str, where: Mapping[str, Any]) -> str:
+def overview_page(comparisons: Sequence[Comparison]) -> str:
     """Return the page over all families."""
-    first = comparisons[0].first
+    protocols = [comparison.first.protocol for comparison in comparisons]
+    tasks = " or ".join(map(str, sorted({protocol.num_tasks for protocol in protocols})))
+    seeds = " or ".join(map(str, sorted({len(own.first.seeds) for own in comparisons})))
+    updates = min(protocol.num_updates for protocol in protocols)
     lines = [
         "# Learning",
         "",
-        f"```console\n$ {command}\n```",
-        "",
-        f"The gap closed on {counted(first.protocol.num_tasks, 'held-out task')} by each method, "
-        f"{counted(len(first.seeds), 'training seed')}; interquartile mean [95 % interval]. 0: worth no more "
+        f"The gap closed on {tasks} held-out tasks by each method with {seeds} training seeds; each family's page has "
+        "the command that measured it. Interquartile mean [95 % interval]. 0: worth no more "
         "than the best of doing nothing, a robust policy, fine-tuning it, starting from scratch, and (for all but "
         "MAML's kin) the method itself before training; "
-        f"1: as good as being told the task. From {ENOUGH:g} on in bold; a dash: no gap to be closed. "
-        "[The protocol](../evaluation.md).",
+        f"1: as good as being told the task. From {ENOUGH:g} on in bold; a dash: no gap to be closed; empty: not "
+        "measured. [The protocol](../evaluation.md).",
         "",
         "| method | what it is |",
         "|---|---|",
-        *(f"| {name} | {METHODS[name].about} |" for name in comparisons[0].reports),
+        *(f"| {name} | {METHODS[name].about} |" for name in _methods(comparisons)),
         "",
     ]
     for mode in MODES:
-        for updates in range(1, first.protocol.num_updates + 1):
-            heading, *body = _overview(comparisons, mode, updates)
+        for count in range(1, updates + 1):
+            heading, *body = _overview(comparisons, mode, count)
             heading = [
-                f"{mode}, after {counted(updates, 'update')}",
+                f"{mode}, after {counted(count, 'update')}",
                 *(f"[{name.removesuffix('-v0')}]({name}.md)" for name in heading[1:]),
             ]
             lines += [*_markdown(heading, body), ""]
@@ -343,17 +370,18 @@ def overview_page(comparisons: Sequence[Comparison], command: str, where: Mappin
         "",
         "![Returns and the gap closed on every family](learning.png)",
         "",
-        described(where),
-        "",
     ]
     return "\n".join(lines)
 
 
 def _costs(comparisons: Sequence[Comparison]) -> Iterator[list[str]]:
     yield ["", *(comparison.family.removesuffix("-v0") for comparison in comparisons)]
-    for method in (*comparisons[0].reports, "robust", "oracle"):
+    for method in (*_methods(comparisons), *BASELINES):
         cells = []
         for comparison in comparisons:
+            if method not in comparison.training:
+                cells.append("")
+                continue
             steps, _ = _cost(comparison, method)
             seconds = f"{mean(comparison.training[method].cpu_seconds):.0f} CPU s"
             robot = (
@@ -389,9 +417,15 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> Path:
         _draw_gaps(axes[1, column], comparison)
     axes[0, 0].set_ylabel("return (interquartile mean), stochastic")
     axes[1, 0].set_ylabel("gap closed, stochastic")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    named: dict[str, Any] = {}
+    for axis in axes[0]:
+        named |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=4 * len(comparisons), frameon=False
+        list(named.values()),
+        list(named),
+        loc="outside lower center",
+        ncols=4 * len(comparisons),
+        frameon=False,
     )
     return save(figure, path)
 

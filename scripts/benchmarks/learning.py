@@ -19,6 +19,8 @@ from metamotor.meta.evaluation import Curve, Evaluation, Evaluator, Protocol
 from metamotor.meta.zoo import Entry
 from metamotor.scripts.benchmarks import zoo
 from metamotor.scripts.benchmarks.comparison import (
+    BASELINES,
+    EACH_SEED,
     Comparison,
     Training,
     draw,
@@ -34,10 +36,9 @@ from metamotor.scripts.methods import METHODS, STUDIED, Method
 from metamotor.scripts.options import FamilyIds
 from metamotor.scripts.outputs import results_folder, write_file
 from metamotor.scripts.report import summarise
-from metamotor.scripts.runs import CpuClock, machine, write_json
+from metamotor.scripts.runs import CpuClock, machine, read_json, write_json
 from metamotor.scripts.train import build, parse_train
 
-BASELINES = ("robust", "oracle")
 BASELINE_ROW = "baselines"
 """What these are recorded as: they are evaluated together."""
 
@@ -47,7 +48,7 @@ class Learning:
     """Train methods, the robust policy and the oracle from each seed, and evaluate them on held-out tasks.
 
     What is recorded with the same settings is not done again, and runs that were stopped go on where they were.
-    Writes a page, a figure and a JSON file for each family, and learning.md over all of them.
+    Writes a page, a figure and a JSON file for each family, and learning.md over all that are in the folder.
     """
 
     families: FamilyIds = STUDIED
@@ -132,15 +133,19 @@ def run(options: Learning, command: str, console: Console) -> None:
                 else:
                     entries.append(entry)
             zoo.write_index(entries, options.zoo)
-    where = machine()
-    contents = {"command": command, "machine": where, "families": options.families}
-    gaps = {comparison.family: comparison.gaps_as_json() for comparison in comparisons}
-    write_json(folder / "learning.json", {**contents, "gap_closed": gaps})
-    text = overview_page(comparisons, command, where)
-    write_file(folder / "learning.md", text.encode())
-    draw(comparisons, folder / "learning.png")
+    every = _comparisons_in(folder)
+    gaps = {comparison.family: comparison.gaps_as_json() for comparison in every}
+    write_json(folder / "learning.json", {"gap_closed": gaps})
+    write_file(folder / "learning.md", overview_page(every).encode())
+    draw(every, folder / "learning.png")
     console.print(overview_table(comparisons))
     console.print(f"Written to {folder}/learning.md", soft_wrap=True)
+
+
+def _comparisons_in(folder: Path) -> list[Comparison]:
+    """Return what was measured of all families in a folder of results, by this command or an earlier one."""
+    files = [folder / f"{name}.json" for name in envs.FAMILIES]
+    return [Comparison.from_json(read_json(file)) for file in files if file.is_file()]
 
 
 def _check(options: Learning) -> None:
@@ -291,10 +296,8 @@ class Study:
 
 def _training(runs: Sequence[RunRecord]) -> Training:
     """Return what a method cost and reached, a list with an entry per seed."""
-    names = ("cpu_seconds", "num_timesteps", "iterations", "best_num_timesteps")
     settings = ("learner", "algorithm", "config", "base_kwargs", "total_timesteps")
     return Training(
-        sources=tuple(run.sources for run in runs),
-        settings={name: runs[0].settings[name] for name in settings},
-        **{name: tuple(getattr(run, name) for run in runs) for name in names},
+        {name: runs[0].settings[name] for name in settings},
+        **{name: tuple(getattr(run, name) for run in runs) for name in EACH_SEED},
     )

@@ -24,12 +24,13 @@ from metamotor.scripts.benchmarks.comparison import (
     rows,
 )
 from metamotor.scripts.benchmarks.learning import Learning, Study
+from metamotor.scripts.benchmarks.records import Record, RunRecord, find_record
 from metamotor.scripts.cells import is_finished
 from metamotor.scripts.checkpoints import load
 from metamotor.scripts.figures import COLORS as BASELINE_COLORS
 from metamotor.scripts.methods import METHODS, STUDIED
-from metamotor.scripts.report import summarise
-from metamotor.scripts.runs import read_json
+from metamotor.scripts.report import MODES, summarise
+from metamotor.scripts.runs import finite, read_json
 from metamotor.scripts.train import build, parse_train
 from tests.scripts.conftest import Program
 
@@ -91,7 +92,14 @@ def test_a_study_goes_on_where_it_was(
     done = metamotor(*words, "--overwrite")
     assert done.code == 0, done.err
     assert before == {path: path.stat().st_mtime_ns for path in made}
+    # Nor where there is nothing but the records.
+    elsewhere = [*words[:-4], "--runs", str(tmp_path / "new"), "--out", str(tmp_path / "again")]
+    done = metamotor(*elsewhere, "--records", str(tmp_path / "runs"))
+    assert done.code == 0, done.err
+    assert not [*(tmp_path / "new").rglob("*.json")]
     results = read_json(tmp_path / "out" / "PointNavigation-v0.json")
+    again = read_json(tmp_path / "again" / "PointNavigation-v0.json")
+    assert again["methods"] == results["methods"]
     assert set(results["methods"]) == {"MAML", "MPO"}
     for report in results["methods"].values():
         assert report["training_seeds"] == [3]
@@ -107,7 +115,9 @@ def test_a_study_goes_on_where_it_was(
     assert read_index(tmp_path / "small") == {}
     for name in ("PointNavigation-v0", "learning"):
         assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert "metamotor bench learning" in (tmp_path / "out" / f"{name}.md").read_text()
+    page = (tmp_path / "out" / "PointNavigation-v0.md").read_text()
+    assert "metamotor bench learning" in page
+    assert "| MAML |" in (tmp_path / "out" / "learning.md").read_text()
 
 
 def _check_zoo(folder: Path, results: Mapping[str, Any], runs: Path) -> None:
@@ -253,8 +263,46 @@ def test_pages_and_figures(tmp_path: Path) -> None:
     assert "MAML: fine-tuned after 1, fine-tuned after 2" in page
     assert "MPO: untrained after 1, fine-tuned after 2" in page
     assert "| MAML | 0.0 → 8.0 → 9.0 |" in page
-    overview = overview_page(both, "metamotor bench learning", MACHINE)
+    overview = overview_page(both)
     assert "| MAML | **0.75 [0.75, 0.75]** | – |" in overview
     assert "| MPO | 0.14 [0.14, 0.14] | – |" in overview
     assert "15 s, 1.20M, 62 CPU s" in overview
     assert draw(both, tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_comparison_comes_back_from_its_json() -> None:
+    for done in (comparison(), comparison(oracle=3.0)):
+        values = json.loads(json.dumps(finite(done.as_json())))
+        found = Comparison.from_json(values)
+        assert found.training == done.training
+        for name, report in done.reports.items():
+            assert found.reports[name].returns == report.returns
+            assert found.reports[name].per_seed == report.per_seed
+        for mode in MODES:
+            assert rows(found, mode) == rows(done, mode)
+        assert finite(found.as_json()) == values
+
+
+def test_a_method_that_was_not_measured_everywhere_leaves_its_cell_empty() -> None:
+    whole = comparison()
+    part = dataclasses.replace(whole, reports={"MAML": whole.reports["MAML"]})
+    assert "| MPO | 0.14 [0.14, 0.14] |  |" in overview_page([whole, part])
+
+
+def test_a_record_is_used_for_the_same_settings_and_protocol_only(tmp_path: Path) -> None:
+    protocol = Protocol(num_tasks=4, num_updates=2, support_episodes=10)
+    curves = {"adapted": curve(0.123456, 8, 9)}
+    done = Evaluation("PandaReach-v0", protocol, 3, curves, 15.0)
+    settings = {"config": {"inner_lr": 0.1}, "seed": 3}
+    run = RunRecord(settings, 61.7, 1_200_000, 30, 1_000_000, 4.5, "abc")
+    path = Record({"MAML": run}, done, 12.5).save(tmp_path / "PandaReach-v0" / "MAML-3.json")
+    found = find_record(path, protocol, {"MAML": settings})
+    assert found is not None
+    assert found.runs == {"MAML": run}
+    assert found.evaluation_cpu_seconds == 12.5
+    np.testing.assert_allclose(
+        found.evaluation.curves["adapted"].stochastic, curves["adapted"].stochastic, atol=1e-4
+    )
+    assert find_record(path, protocol, {"MAML": {**settings, "seed": 4}}) is None
+    assert find_record(path, dataclasses.replace(protocol, seed=9), {"MAML": settings}) is None
+    assert find_record(tmp_path / "none.json", protocol, {"MAML": settings}) is None
