@@ -42,14 +42,36 @@ class Execution:
     """Meta-iterations between two checkpoints, besides the one after each validation."""
     keep_last: int = 2
     """Checkpoints kept by the numbers of their steps, beside the last and the best."""
+    best_other_return: float | None = None
+    """What the best policy without meta-training reaches on such tasks (`metamotor evaluate` tells): with
+    --oracle-return, the gap closed is logged at each validation."""
+    oracle_return: float | None = None
+    """What the oracle reaches; see --best-other-return."""
 
     def __post_init__(self) -> None:
-        """Refuse what is too small."""
+        """Refuse what is too small, and a gap that there is not."""
+        ends = (self.best_other_return, self.oracle_return)
+        if (ends[0] is None) != (ends[1] is None):
+            raise ValueError(
+                "the gap closed needs both --best-other-return and --oracle-return, got "
+                f"{ends[0]} and {ends[1]}"
+            )
+        if (gap := self.gap) is not None and not gap[0] < gap[1] < float("inf"):
+            raise ValueError(
+                f"oracle_return must be above best_other_return, or there is no gap: got {gap[1]} and {gap[0]}"
+            )
         for name, least in (("num_workers", 0), ("checkpoint_interval", 1), ("keep_last", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 bound = f"be at least {least}" if least else "not be negative"
                 raise ValueError(f"{name} must {bound}, got {value}")
+
+    @property
+    def gap(self) -> tuple[float, float] | None:
+        """The returns between which the gap is closed, if they are known."""
+        if self.best_other_return is None or self.oracle_return is None:
+            return None
+        return self.best_other_return, self.oracle_return
 
 
 def prepare(
@@ -201,6 +223,7 @@ def _carry_out(
         standing,
         execution.checkpoint_interval,
         seconds=before.get("validation_wall_seconds", 0.0),
+        gap=execution.gap,
     )
     drawn = not quiet and sys.stdout.isatty()
     with _interrupts_restored(), _logging(folder, learner, config) as logger:

@@ -65,6 +65,7 @@ class Validation(BaseCallback):
         standing: of the run so far.
         save_interval: meta-iterations between two calls of `save`, besides those after validations.
         seconds: what validation has taken so far [s].
+        gap: the returns between which the gap is closed, which is then logged.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Validation(BaseCallback):
         standing: Standing | None = None,
         save_interval: int | None = None,
         seconds: float = 0.0,
+        gap: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         self.options = options
         self.standing = standing or Standing()
         self.seconds = seconds
+        self._gap = gap
         self._save = save
         self._save_interval = save_interval
         self._kept: tuple[Any, int, int, Standing] | None = None
@@ -140,6 +143,10 @@ class Validation(BaseCallback):
         returns = self.measure()
         for updates, value in enumerate(returns):
             self.logger.record("eval/pre" if updates == 0 else f"eval/post_{updates}", value)
+        if self._gap is not None:
+            best_other, oracle = self._gap
+            closed = (returns[-1] - best_other) / (oracle - best_other)
+            self.logger.record("eval/gap_closed", closed)
         self.seconds += time.perf_counter() - start
         self.logger.record("time/validation_seconds", time.perf_counter() - start)
         self.logger.record("time/total_timesteps", self.learner.num_timesteps)

@@ -239,7 +239,8 @@ def test_how_a_run_is_carried_out_may_change(
     assert metamotor("train", f"--resume={folder}", *options, "--quiet").code == 0
     assert [path.stem for path in checkpoints(folder)] == ["best", "last", "step-000000960"]
     execution = read_json(folder / "config.json")["execution"]
-    assert execution == {"num_workers": 0, "keep_last": 1, "checkpoint_interval": 1}
+    given = {name: value for name, value in execution.items() if value is not None}
+    assert given == {"num_workers": 0, "keep_last": 1, "checkpoint_interval": 1}
     (reference_only,) = differences(reference, folder)
     assert reference_only.startswith("checkpoints"), "nothing else"
 

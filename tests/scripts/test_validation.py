@@ -13,6 +13,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from metamotor import envs, meta
 from metamotor.scripts.options import ValidationOptions
+from metamotor.scripts.training import Execution
 from metamotor.scripts.validation import Standing, Validation
 
 OPTIONS = ValidationOptions(validation_interval=2, validation_tasks=2, validation_episodes=2)
@@ -115,6 +116,31 @@ def test_it_is_saved_between_validations_too(tmp_path: Path) -> None:
     made.learn(400, Validation(OPTIONS, saved, save_interval=3))
     assert [iteration for iteration, _ in saved.calls] == [2, 3, 4, 5]
     assert saved.calls[1][1] == saved.calls[0][1], "nothing was measured in between"
+
+
+def test_the_gap_closed_is_logged_where_its_ends_are_known(tmp_path: Path) -> None:
+    lines, made = Lines(), learner()
+    made.set_logger(Logger(folder=None, output_formats=[lines]))
+    made.learn(200, Validation(OPTIONS, Saved(tmp_path), gap=(-6.0, -1.0)))
+    found = [line for line in lines.lines if "eval/post_1" in line]
+    assert found
+    for line in found:
+        assert line["eval/gap_closed"] == pytest.approx((line["eval/post_1"] + 6.0) / 5.0)
+    _, _, without, _ = trained(tmp_path, 100)
+    assert not any("eval/gap_closed" in line for line in without)
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ({"best_other_return": 1.0}, "needs both --best-other-return and --oracle-return"),
+        ({"best_other_return": 1.0, "oracle_return": 1.0}, "there is no gap: got 1.0 and 1.0"),
+        ({"best_other_return": 1.0, "oracle_return": float("nan")}, "there is no gap: got nan"),
+    ],
+)
+def test_a_gap_that_there_is_not_is_refused(ends: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Execution(**ends)
 
 
 def test_patience_ends(tmp_path: Path) -> None:
