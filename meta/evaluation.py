@@ -8,6 +8,7 @@ stand
 - robust: trained on all tasks with the same outer optimiser and budget, not adapted;
 - fine_tuned: the robust policy, updated on the same number of episodes at its best step sizes;
 - scratch: an untrained policy, updated likewise;
+- untrained: the meta-learner itself before training, adapted in its own way (all but MAML, whose scratch it is);
 - oracle: trained like the robust policy, but told its task.
 
 Step sizes that training did not set (all of fine_tuned and scratch, and the updates of MAML beyond those it was trained
@@ -160,8 +161,18 @@ class Evaluator:
             robust: trained with the same budget on the same family, without adaptation.
             oracle: the same on the family that reveals its task.
         """
-        curves = {"adapted": self.adapted(learner), **self.baselines(robust, oracle)}
+        curves = {**self.curves_of(learner), **self.baselines(robust, oracle)}
         return Evaluation(self.family.name, self.protocol, learner.seed, curves, self.robot_seconds)
+
+    def curves_of(self, learner: MetaLearner) -> dict[str, Curve]:
+        """Return the curve of a meta-learner, and that of itself before training.
+
+        MAML before training is what scratch is, at chosen step sizes: its own is not measured once more.
+        """
+        curves = {"adapted": self.adapted(learner)}
+        if not isinstance(learner, MAML):
+            curves["untrained"] = self.adapted(learner.untrained())
+        return curves
 
     def adapted(self, learner: MetaLearner) -> Curve:
         """Return the curve of a meta-learner."""

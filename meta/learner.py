@@ -117,6 +117,17 @@ class MetaLearner(ABC):
             )
         return dataclasses.replace(config or cls.Config(), **changes)
 
+    def untrained(self) -> Self:
+        """Return a learner with the same settings at its initial weights."""
+        return type(self)(
+            self.algorithm,
+            self.policy,
+            self.family,
+            self.config,
+            base_kwargs=self.base_kwargs,
+            seed=self.seed,
+        )
+
     @abstractmethod
     def _setup(self) -> None:
         """Make the base learner's adapter, the meta-parameters and the outer optimiser."""

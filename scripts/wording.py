@@ -22,7 +22,7 @@ METHODS = {
     "robust": "one policy trained on all tasks, not updated",
     "fine-tuned": "robust, updated on the task",
     "scratch": "an untrained policy, updated on the task",
-    "untrained": "the meta-learner before training, updated (where measured)",
+    "untrained": "the meta-learner before training, updated (not for MAML)",
     "adapted": "meta-trained, updated on the task",
     "oracle": "a policy that is told its task",
 }

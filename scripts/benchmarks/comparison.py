@@ -235,6 +235,39 @@ def _overview(comparisons: Sequence[Comparison], mode: str, updates: int) -> Ite
         yield [method, *cells]
 
 
+def summary(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """Return heading and rows of the table that says it all: returns before → after one update, and the gap closed."""
+    table = [["stochastic return", *(f"[`{own.family}`]({own.family}.md)" for own in comparisons)]]
+
+    def row(title: str, cells: Sequence[str]) -> None:
+        table.append([title, *(cell.replace("-", "−") for cell in cells)])
+
+    def value(comparison: Comparison, name: str, updates: int) -> str:
+        return f"{comparison.first.returns['stochastic'][name][updates].value:.1f}"
+
+    for title, names, updates in (
+        ("idle; robust", ("idle", "robust"), 0),
+        ("fine-tuned; scratch, 1 update", ("fine_tuned", "scratch"), 1),
+    ):
+        pairs = [[value(own, name, updates) for name in names] for own in comparisons]
+        row(title, ["; ".join(pair) for pair in pairs])
+    for method in _methods(comparisons):
+        row(method, [_summarised(own, method) for own in comparisons])
+    row("oracle", [value(own, "oracle", 0) for own in comparisons])
+    return table
+
+
+def _summarised(comparison: Comparison, method: str) -> str:
+    if method not in comparison.reports:
+        return ""
+    before, after, *_ = comparison.reports[method].returns["stochastic"]["adapted"]
+    text = f"{before.value:.1f} → {after.value:.1f}; "
+    if (gap := comparison.gap(method, "stochastic", 1)) is None:
+        return f"{text}no gap"
+    bold = "**" if gap.value >= ENOUGH else ""
+    return f"{text}{bold}{gap.value:.2f}{bold} [{gap.low:.2f}, {gap.high:.2f}]"
+
+
 def _methods(comparisons: Sequence[Comparison]) -> list[str]:
     """Return the methods that were measured on some family."""
     return [name for name in METHODS if any(name in own.reports for own in comparisons)]
@@ -354,6 +387,14 @@ def overview_page(comparisons: Sequence[Comparison]) -> str:
         *(f"| {name} | {METHODS[name].about} |" for name in _methods(comparisons)),
         "",
     ]
+    lines += [
+        "Before → after one update, and the gap closed by it:",
+        "",
+        *_markdown(*_split(summary(comparisons))),
+        "",
+        "The gap closed, with the deterministic policies and the second update:",
+        "",
+    ]
     for mode in MODES:
         for count in range(1, updates + 1):
             heading, *body = _overview(comparisons, mode, count)
@@ -391,6 +432,10 @@ def _costs(comparisons: Sequence[Comparison]) -> Iterator[list[str]]:
             )
             cells.append(", ".join([*robot, steps, seconds]))
         yield [method, *cells]
+
+
+def _split(table: Sequence[list[str]]) -> tuple[list[str], Sequence[list[str]]]:
+    return table[0], table[1:]
 
 
 def _markdown(heading: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

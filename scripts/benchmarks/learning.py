@@ -37,7 +37,6 @@ from metamotor.scripts.options import FamilyIds
 from metamotor.scripts.outputs import results_folder, write_file
 from metamotor.scripts.report import summarise
 from metamotor.scripts.runs import CpuClock, machine, read_json, write_json
-from metamotor.scripts.train import build, parse_train
 
 BASELINE_ROW = "baselines"
 """What these are recorded as: they are evaluated together."""
@@ -133,7 +132,7 @@ def run(options: Learning, command: str, console: Console) -> None:
                 else:
                     entries.append(entry)
             zoo.write_index(entries, options.zoo)
-    every = _comparisons_in(folder)
+    every = comparisons_in(folder)
     gaps = {comparison.family: comparison.gaps_as_json() for comparison in every}
     write_json(folder / "learning.json", {"gap_closed": gaps})
     write_file(folder / "learning.md", overview_page(every).encode())
@@ -142,7 +141,7 @@ def run(options: Learning, command: str, console: Console) -> None:
     console.print(f"Written to {folder}/learning.md", soft_wrap=True)
 
 
-def _comparisons_in(folder: Path) -> list[Comparison]:
+def comparisons_in(folder: Path) -> list[Comparison]:
     """Return what was measured of all families in a folder of results, by this command or an earlier one."""
     files = [folder / f"{name}.json" for name in envs.FAMILIES]
     return [Comparison.from_json(read_json(file)) for file in files if file.is_file()]
@@ -279,19 +278,11 @@ class Study:
             robust, oracle = (load_baseline(cells[own].checkpoint) for own in BASELINES)
             curves: Mapping[str, Curve] = evaluator.baselines(robust, oracle)
         else:
-            curves = self._curves_of(evaluator, name, cells[name])
+            curves = evaluator.curves_of(load(cells[name].checkpoint))
         seconds = evaluator.robot_seconds
         runs = {own: run_record(cell.folder) for own, cell in cells.items()}
         evaluation = Evaluation(self.family.name, protocol, seed, curves, seconds)
         return Record(runs, evaluation, clock.read()["cpu_seconds"])
-
-    def _curves_of(self, evaluator: Evaluator, name: str, cell: Cell) -> Mapping[str, Curve]:
-        curves = {"adapted": evaluator.adapted(load(cell.checkpoint))}
-        if self.methods[name].learner != "MAML":
-            # Scratch is an untrained policy of MAML's base learner: others have to beat themselves untrained too.
-            untrained = build(parse_train(cell.argv))
-            curves["untrained"] = evaluator.adapted(untrained)
-        return curves
 
 
 def _training(runs: Sequence[RunRecord]) -> Training:

@@ -43,6 +43,18 @@ def test_all_methods_are_measured_on_the_same_tasks(evaluation: Any) -> None:
     assert evaluation.robot_seconds == 2 * 10 * 1.0
 
 
+def test_other_learners_are_measured_before_training_too() -> None:
+    """What has learned nothing yet is what it was before training, with its settings and its seed."""
+    settings: dict[str, Any] = {"meta_batch_size": 2, "population": 4, "episodes_per_task": 2}
+    learner = meta.ES(PPO, "MlpPolicy", FAMILY, seed=5, **settings)
+    evaluator = Evaluator(FAMILY, SMALL)
+    start = evaluator.curves_of(learner)
+    np.testing.assert_array_equal(start["untrained"].stochastic, start["adapted"].stochastic)
+    trained = evaluator.curves_of(learner.learn(200))
+    np.testing.assert_array_equal(trained["untrained"].stochastic, start["untrained"].stochastic)
+    assert (trained["adapted"].stochastic != start["adapted"].stochastic).any()
+
+
 def test_idle_returns_are_the_distance_to_the_goal(evaluation: Any) -> None:
     tasks = Evaluator(FAMILY, SMALL).tasks
     expected = [-10 * np.hypot(task.goal_x, task.goal_y) for task in tasks]

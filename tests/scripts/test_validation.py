@@ -138,7 +138,7 @@ def test_the_gap_closed_is_logged_where_its_ends_are_known(tmp_path: Path) -> No
         ({"best_other_return": 1.0, "oracle_return": float("nan")}, "there is no gap: got nan"),
     ],
 )
-def test_a_gap_that_there_is_not_is_refused(ends: dict[str, float], words: str) -> None:
+def test_a_gap_that_there_is_not_is_refused(ends: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Execution(**ends)
 

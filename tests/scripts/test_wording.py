@@ -8,9 +8,12 @@ import pytest
 
 from metamotor import envs
 from metamotor.scripts import report
+from metamotor.scripts.benchmarks.comparison import summary
+from metamotor.scripts.benchmarks.learning import comparisons_in
 from metamotor.scripts.wording import METHODS, REWARDS, counted, legend
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def test_plurals() -> None:
@@ -34,3 +37,12 @@ def test_every_family_says_what_is_rewarded_and_how_long(name: str) -> None:
     assert len(rows) == 1, "README's table of families lacks the family"
     seconds = f"{family.horizon * family.dt:.1f}".removesuffix(".0")
     assert rows[0].endswith(f"| {REWARDS[name]} | {family.horizon} steps, {seconds} s |")
+
+
+def test_the_readme_has_the_table_that_was_measured() -> None:
+    lines = [f"| {' | '.join(row)} |" for row in summary(comparisons_in(ROOT / "docs" / "results"))]
+    heading, *body = lines
+    expected = [heading.replace("](", "](docs/results/"), *body]
+    found = README.partition("<!-- results: begin -->")[2].partition("<!-- results: end -->")[0]
+    table = [line for line in found.splitlines() if line.startswith("| ")]
+    assert table == expected, "copy the first table of docs/results/learning.md"
