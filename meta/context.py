@@ -14,8 +14,9 @@ from typing import Any
 
 import gymnasium
 import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from torch import Tensor, nn
 
 NAME = "context"
@@ -59,6 +60,33 @@ def with_context(base_kwargs: Mapping[str, Any], size: int) -> dict[str, Any]:
         "features_extractor_kwargs": {"context_size": size},
     }
     return {**base_kwargs, "policy_kwargs": policy_kwargs}
+
+
+def is_foldable(policy: Any) -> bool:
+    """Say whether a policy with a context is one of Stable-Baselines3's own, whose first layers are known."""
+    return type(policy) is ActorCriticPolicy and type(policy.mlp_extractor) is MlpExtractor
+
+
+def folded(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the parameters of the same policy without a context: what is constant is part of a bias.
+
+    Args:
+        params: of a policy with a context that `is_foldable`, by name.
+    """
+    found = {name: value for name, value in params.items() if not is_context(name)}
+    for own, head in (("policy_net", "action_net"), ("value_net", "value_net")):
+        # One context for both, or one each (share_features_extractor=False).
+        kind = "pi_" if own == "policy_net" else "vf_"
+        context = params.get(f"{kind}features_extractor.{NAME}")
+        if context is None:
+            context = params[f"features_extractor.{NAME}"]
+        hidden = f"mlp_extractor.{own}.0"
+        first = hidden if f"{hidden}.weight" in params else head
+        weight, bias = params[f"{first}.weight"], params[f"{first}.bias"]
+        size = weight.shape[1] - len(context)
+        found[f"{first}.weight"] = weight[:, :size].clone()
+        found[f"{first}.bias"] = bias + weight[:, size:] @ context
+    return found
 
 
 def is_context(name: str) -> bool:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from metamotor.meta.actors import Actor
 from metamotor.meta.adam import adam_places, adam_state, load_adam
+from metamotor.meta.base_learner import Recipe
 from metamotor.meta.checkpoints import fitting
 from metamotor.meta.checks import (
     check_algorithm,
@@ -38,7 +39,7 @@ from metamotor.meta.checks import (
     check_number,
     check_whole,
 )
-from metamotor.meta.context import is_context, with_context
+from metamotor.meta.context import folded, is_context, is_foldable, with_context
 from metamotor.meta.experience import Experience, prepare
 from metamotor.meta.functional.inner_step import Params, inner_step
 from metamotor.meta.functional.trust_region import trust_region_step
@@ -243,11 +244,17 @@ class MAML(MetaLearner):
         return self.adapter.make_actor(state.params)
 
     def make_model(self, state: Adapted, env: Any) -> BaseAlgorithm:
-        """Return a model of the base learner, its critic fitted to what was experienced."""
+        """Return a model of the base learner, its critic fitted to what was experienced.
+
+        The context becomes part of the first layers' biases, except in a policy class of the user's own.
+        """
         params = state.params
         if state.batch is not None:
             params = self.adapter.fit_critic_to(params, state.batch)
         check_finite(params.items(), "the adapted model is not finite")
+        if self.config.context_size and is_foldable(self.adapter.template.policy):
+            plain = Recipe(self.algorithm, self.policy, self.base_kwargs)
+            return plain.make_model(folded(params), env, self.seed)
         return self.adapter.make_model(params, env)
 
     def update(self, state: Adapted, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Adapted:

@@ -159,13 +159,26 @@ PRESETS = {
             validation_interval=6, validation_tasks=8, validation_episodes=3
         ),
     ),
-    # --- ES: linear policies --------------------------------------------------------------------
+    # --- ES: linear policies; of a few numbers by CMA-ES ------------------------------------------
     ("PointNavigation-v0", "ES"): Preset(
         total_timesteps=12_000_000,
         base=BaseLearner(net_arch=(), log_std_init=-0.7),
         config=ESConfig(inner_lr=0.5, outer_lr=0.05, episodes_per_task=20),
         validation=ValidationOptions(validation_interval=20),
         support_episodes=20,
+    ),
+    ("CartPole-v0", "ES"): Preset(
+        total_timesteps=3_000_000,
+        base=BaseLearner(net_arch=(), gae_lambda=0.95, log_std_init=-0.7),
+        config=ESConfig(
+            outer="cmaes",
+            inner_lr=3.0,
+            sigma=0.3,
+            search_log_std=True,
+            population=16,
+            episodes_per_evaluation=1,
+        ),
+        validation=ValidationOptions(validation_interval=4),
     ),
     ("PandaReach-v0", "ES"): Preset(
         total_timesteps=1_200_000,

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from metamotor import deploy, envs, meta
-from metamotor.meta.context import ContextExtractor
+from metamotor.meta.context import ContextExtractor, is_context
 from metamotor.meta.maml import MAML
 
 FAMILY = envs.make("PointNavigation-v0", horizon=10)
@@ -37,22 +38,53 @@ def test_adaptation_changes_the_context_alone_and_the_policy_with_it(algorithm: 
     assert not np.allclose(before.act(observations, None), after.act(observations, None), atol=1e-4)
 
 
-@pytest.mark.parametrize("net_arch", [[8, 8], []], ids=str)
-def test_actor_model_and_file_do_the_same(net_arch: list[int], tmp_path: Path) -> None:
-    kwargs = {"policy_kwargs": {"net_arch": net_arch, "ortho_init": False}}
-    learner = MAML(PPO, "MlpPolicy", FAMILY, base_kwargs=kwargs, context_size=3, **SMALL)
+class OwnPolicy(ActorCriticPolicy):
+    """A user's policy class, of which nothing is known."""
+
+
+POLICIES: list[tuple[Any, dict[str, Any]]] = [
+    ("MlpPolicy", {"net_arch": [8, 8]}),
+    ("MlpPolicy", {"net_arch": []}),
+    ("MlpPolicy", {"net_arch": [8], "share_features_extractor": False}),
+    (OwnPolicy, {"net_arch": [8]}),
+]
+
+
+@pytest.mark.parametrize(("policy", "policy_kwargs"), POLICIES, ids=str)
+def test_actor_model_and_file_do_the_same(
+    policy: Any, policy_kwargs: dict[str, Any], tmp_path: Path
+) -> None:
+    kwargs = {"policy_kwargs": {"ortho_init": False, **policy_kwargs}}
+    learner = MAML(PPO, policy, FAMILY, base_kwargs=kwargs, context_size=3, **SMALL)
     state = learner.initial_state()
-    state.params["features_extractor.context"] += torch.tensor([0.5, -1.0, 2.0])
+    for name, value in state.params.items():
+        if is_context(name):
+            value += torch.tensor([0.5, -1.0, 2.0])
     env = FAMILY.make_env()
     model: Any = learner.make_model(state, env)
-    assert type(model.policy.features_extractor) is ContextExtractor
+    own = ContextExtractor if policy is OwnPolicy else FlattenExtractor
+    assert type(model.policy.features_extractor) is own
     observations = env.np_random.normal(size=(64, 2)).astype(np.float32)
     actions = learner.make_actor(state).act(observations, None)
     expected = model.predict(observations, deterministic=True)[0]
     np.testing.assert_allclose(np.clip(actions, -1, 1), expected, atol=1e-6)
-    policy = deploy.runtime.Policy(deploy.export(model, tmp_path / "policy.onnx"))
+    seen = torch.as_tensor(observations)
+    values = learner.adapter.values(state.params, seen)
+    torch.testing.assert_close(model.policy.predict_values(seen).squeeze(-1), values)
+    run = deploy.runtime.Policy(deploy.export(model, tmp_path / "policy.onnx"))
     for one, wanted in zip(observations, expected, strict=True):
-        np.testing.assert_allclose(policy(one), wanted, atol=1e-6)
+        np.testing.assert_allclose(run(one), wanted, atol=1e-6)
+
+
+def test_an_adapted_model_is_plain_and_goes_on_learning() -> None:
+    kwargs = {**KWARGS, "n_steps": 20, "batch_size": 20}
+    settings: dict[str, Any] = {"adapted": "context", "context_size": 3, **SMALL}
+    learner = MAML(PPO, "MlpPolicy", FAMILY, base_kwargs=kwargs, **settings)
+    model: Any = learner.adapt(FAMILY.sample(1, seed=0)[0], episodes=2)
+    assert "features_extractor_class" not in model.policy_kwargs
+    before = model.policy.mlp_extractor.policy_net[0].weight.detach().clone()
+    model.learn(20)
+    assert not torch.equal(before, model.policy.mlp_extractor.policy_net[0].weight)
 
 
 def test_it_is_trained_saved_and_loaded(tmp_path: Path) -> None:
