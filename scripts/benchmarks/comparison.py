@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -19,7 +19,6 @@ from metamotor.meta.statistics import Estimate
 from metamotor.scripts.benchmarks.results import described
 from metamotor.scripts.figures import COLORS as BASELINE_COLORS
 from metamotor.scripts.figures import save
-from metamotor.scripts.methods import METHODS
 from metamotor.scripts.report import METHODS as ROWS
 from metamotor.scripts.report import MODES, UPDATED_METHODS, Report, has_gap
 from metamotor.scripts.wording import counted
@@ -145,10 +144,10 @@ def rows(comparison: Comparison, mode: str) -> list[list[str]]:
             continue
         returns = comparison.first.returns[mode][name]
         moves = name in UPDATED_METHODS
-        cells = [_interval(estimate, 1) for estimate in (returns if moves else returns[:1])]
+        cells = [interval(estimate, 1) for estimate in (returns if moves else returns[:1])]
         cells += [""] * (updates + 1 - len(cells)) + [""] * updates
         experience = _experience(comparison, comparison.baseline_episodes) if moves else ""
-        table.append([title, *cells, experience, *_cost(comparison, name)])
+        table.append([title, *cells, experience, *cost(comparison, name)])
     return table
 
 
@@ -157,15 +156,15 @@ def _method_rows(comparison: Comparison, method: str, mode: str) -> list[list[st
     report = comparison.reports[method]
     updates = report.protocol.num_updates
     gaps = [
-        _interval(gap, 2) if (gap := comparison.gap(method, mode, k)) else "–"
+        interval(gap, 2) if (gap := comparison.gap(method, mode, k)) else "–"
         for k in range(1, updates + 1)
     ]
     experience = _experience(comparison, report.protocol.support_episodes)
     returns = {
-        name: [_interval(estimate, 1) for estimate in report.returns[mode].get(name, ())]
+        name: [interval(estimate, 1) for estimate in report.returns[mode].get(name, ())]
         for name in ("adapted", "untrained")
     }
-    found = [[f"**{method}**", *returns["adapted"], *gaps, experience, *_cost(comparison, method)]]
+    found = [[f"**{method}**", *returns["adapted"], *gaps, experience, *cost(comparison, method)]]
     if returns["untrained"]:
         found.append(
             [f"{method}, untrained", *returns["untrained"], *[""] * updates, experience, "", ""]
@@ -179,7 +178,7 @@ def _experience(comparison: Comparison, episodes: int) -> str:
     return f"{counted(episodes, 'episode')}, {seconds:,.1f} s"
 
 
-def _cost(comparison: Comparison, name: str) -> list[str]:
+def cost(comparison: Comparison, name: str) -> list[str]:
     """Return the environment steps and the CPU seconds of a method's or a baseline's training."""
     if name not in comparison.training:
         return ["", ""]
@@ -189,7 +188,8 @@ def _cost(comparison: Comparison, name: str) -> list[str]:
     return [f"{mean(training.num_timesteps) / 1e6:.2f}M", f"{seconds} CPU s"]
 
 
-def _interval(estimate: Estimate, digits: int) -> str:
+def interval(estimate: Estimate, digits: int) -> str:
+    """Return an estimate with its interval as a table has it."""
     value, low, high = (f"{number:.{digits}f}" for number in estimate)
     return f"{value} [{low}, {high}]"
 
@@ -205,72 +205,6 @@ def terminal_table(comparison: Comparison) -> Table:
         cells = [cell.split(" ")[0] for cell in row[1 : updates + 2]]
         grid.add_row(row[0].strip("*"), *cells, row[updates + 2])
     return grid
-
-
-def overview_table(comparisons: Sequence[Comparison]) -> Table:
-    """Return the gap closed by each method on each family, for a terminal."""
-    grid = Table(
-        title="Gap closed after 1 update, stochastic", title_justify="left", box=box.SIMPLE
-    )
-    heading, *body = _overview(comparisons, "stochastic", 1)
-    for name in heading:
-        grid.add_column(name.removesuffix("-v0"), justify="right" if name else "left")
-    for row in body:
-        grid.add_row(*(cell.strip("*") for cell in row))
-    return grid
-
-
-def _overview(comparisons: Sequence[Comparison], mode: str, updates: int) -> Iterator[list[str]]:
-    yield ["", *(comparison.family for comparison in comparisons)]
-    for method in _methods(comparisons):
-        cells = []
-        for comparison in comparisons:
-            if method not in comparison.reports:
-                cells.append("")
-                continue
-            gap = comparison.gap(method, mode, updates)
-            text = "–" if gap is None else _interval(gap, 2)
-            is_enough = gap is not None and gap.value >= ENOUGH
-            cells.append(f"**{text}**" if is_enough else text)
-        yield [method, *cells]
-
-
-def summary(comparisons: Sequence[Comparison]) -> list[list[str]]:
-    """Return heading and rows of the table that says it all: returns before → after one update, and the gap closed."""
-    table = [["stochastic return", *(f"[`{own.family}`]({own.family}.md)" for own in comparisons)]]
-
-    def row(title: str, cells: Sequence[str]) -> None:
-        table.append([title, *(cell.replace("-", "−") for cell in cells)])
-
-    def value(comparison: Comparison, name: str, updates: int) -> str:
-        return f"{comparison.first.returns['stochastic'][name][updates].value:.1f}"
-
-    for title, names, updates in (
-        ("idle; robust", ("idle", "robust"), 0),
-        ("fine-tuned; scratch, 1 update", ("fine_tuned", "scratch"), 1),
-    ):
-        pairs = [[value(own, name, updates) for name in names] for own in comparisons]
-        row(title, ["; ".join(pair) for pair in pairs])
-    for method in _methods(comparisons):
-        row(method, [_summarised(own, method) for own in comparisons])
-    row("oracle", [value(own, "oracle", 0) for own in comparisons])
-    return table
-
-
-def _summarised(comparison: Comparison, method: str) -> str:
-    if method not in comparison.reports:
-        return ""
-    before, after, *_ = comparison.reports[method].returns["stochastic"]["adapted"]
-    text = f"{before.value:.1f} → {after.value:.1f}; "
-    if (gap := comparison.gap(method, "stochastic", 1)) is None:
-        return f"{text}no gap"
-    bold = "**" if gap.value >= ENOUGH else ""
-    return f"{text}{bold}{gap.value:.2f}{bold} [{gap.low:.2f}, {gap.high:.2f}]"
-
-
-def _methods(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return the methods that were measured on some family."""
-    return [name for name in METHODS if any(name in own.reports for own in comparisons)]
 
 
 # Pages --------------------------------------------------------------------------------------------
@@ -291,7 +225,7 @@ def family_page(comparison: Comparison, command: str, where: Mapping[str, Any]) 
         "",
     ]
     for mode in MODES:
-        lines += [*_markdown(header(comparison, mode), rows(comparison, mode)), ""]
+        lines += [*markdown(header(comparison, mode), rows(comparison, mode)), ""]
     others = "; ".join(
         f"{name}: "
         + ", ".join(
@@ -348,7 +282,7 @@ def _seed_table(comparison: Comparison) -> list[str]:
             ]
             body.append([title, *cells])
     heading = ["stochastic", *(f"seed {seed}" for seed in comparison.first.seeds)]
-    return [*_markdown(heading, body), ""]
+    return [*markdown(heading, body), ""]
 
 
 def _settings(comparison: Comparison) -> list[str]:
@@ -366,79 +300,8 @@ def _settings(comparison: Comparison) -> list[str]:
     return [*lines, "", "</details>", ""]
 
 
-def overview_page(comparisons: Sequence[Comparison]) -> str:
-    """Return the page over all families."""
-    protocols = [comparison.first.protocol for comparison in comparisons]
-    tasks = " or ".join(map(str, sorted({protocol.num_tasks for protocol in protocols})))
-    seeds = " or ".join(map(str, sorted({len(own.first.seeds) for own in comparisons})))
-    updates = min(protocol.num_updates for protocol in protocols)
-    lines = [
-        "# Learning",
-        "",
-        f"The gap closed on {tasks} held-out tasks by each method with {seeds} training seeds; each family's page has "
-        "the command that measured it. Interquartile mean [95 % interval]. 0: worth no more "
-        "than the best of doing nothing, a robust policy, fine-tuning it, starting from scratch, and (for all but "
-        "MAML's kin) the method itself before training; "
-        f"1: as good as being told the task. From {ENOUGH:g} on in bold; a dash: no gap to be closed; empty: not "
-        "measured. [The protocol](../evaluation.md).",
-        "",
-        "| method | what it is |",
-        "|---|---|",
-        *(f"| {name} | {METHODS[name].about} |" for name in _methods(comparisons)),
-        "",
-    ]
-    lines += [
-        "Before → after one update, and the gap closed by it:",
-        "",
-        *_markdown(*_split(summary(comparisons))),
-        "",
-        "The gap closed, with the deterministic policies and the second update:",
-        "",
-    ]
-    for mode in MODES:
-        for count in range(1, updates + 1):
-            heading, *body = _overview(comparisons, mode, count)
-            heading = [
-                f"{mode}, after {counted(count, 'update')}",
-                *(f"[{name.removesuffix('-v0')}]({name}.md)" for name in heading[1:]),
-            ]
-            lines += [*_markdown(heading, body), ""]
-    heading, *body = _costs(comparisons)
-    lines += [
-        "Robot time of one update, environment steps and CPU seconds of training (mean of the seeds):",
-        "",
-        *_markdown(heading, body),
-        "",
-        "![Returns and the gap closed on every family](learning.png)",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _costs(comparisons: Sequence[Comparison]) -> Iterator[list[str]]:
-    yield ["", *(comparison.family.removesuffix("-v0") for comparison in comparisons)]
-    for method in (*_methods(comparisons), *BASELINES):
-        cells = []
-        for comparison in comparisons:
-            if method not in comparison.training:
-                cells.append("")
-                continue
-            steps, _ = _cost(comparison, method)
-            seconds = f"{mean(comparison.training[method].cpu_seconds):.0f} CPU s"
-            robot = (
-                [f"{comparison.reports[method].robot_seconds:,.0f} s"]
-                if method in comparison.reports
-                else []
-            )
-            cells.append(", ".join([*robot, steps, seconds]))
-        yield [method, *cells]
-
-
-def _split(table: Sequence[list[str]]) -> tuple[list[str], Sequence[list[str]]]:
-    return table[0], table[1:]
-
-
-def _markdown(heading: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def markdown(heading: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
     return [
         f"| {' | '.join(heading)} |",
         f"|{'---|' * len(heading)}",

@@ -25,10 +25,9 @@ from metamotor.scripts.benchmarks.comparison import (
     Training,
     draw,
     family_page,
-    overview_page,
-    overview_table,
     terminal_table,
 )
+from metamotor.scripts.benchmarks.overview import overview_page, overview_table
 from metamotor.scripts.benchmarks.records import Record, RunRecord, find_record, run_record
 from metamotor.scripts.cells import Cell, settings_of, train_cells
 from metamotor.scripts.checkpoints import load, load_baseline

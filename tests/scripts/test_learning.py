@@ -20,10 +20,10 @@ from metamotor.scripts.benchmarks.comparison import (
     Training,
     draw,
     family_page,
-    overview_page,
     rows,
 )
 from metamotor.scripts.benchmarks.learning import Learning, Study
+from metamotor.scripts.benchmarks.overview import overview_page
 from metamotor.scripts.benchmarks.records import Record, RunRecord, find_record
 from metamotor.scripts.cells import is_finished
 from metamotor.scripts.checkpoints import load

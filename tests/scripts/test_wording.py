@@ -8,8 +8,8 @@ import pytest
 
 from metamotor import envs
 from metamotor.scripts import report
-from metamotor.scripts.benchmarks.comparison import summary
 from metamotor.scripts.benchmarks.learning import comparisons_in
+from metamotor.scripts.benchmarks.overview import summary
 from metamotor.scripts.wording import METHODS, REWARDS, counted, legend
 
 ROOT = Path(__file__).parents[2]
