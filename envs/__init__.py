@@ -4,13 +4,20 @@ family = envs.make("PandaReach-v0")
 task = family.sample(1, split="test", seed=7)[0]
 env = family.make_env()
 observation, info = env.reset(seed=0, options={"task": task})
+
+Importing this registers them with gymnasium too: gymnasium.make("metamotor/PandaReach-v0", task=task).
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
+
 from metamotor.envs.a1_locomotion import A1Locomotion
+from metamotor.envs.adapters import GymnasiumFamily, from_gymnasium
 from metamotor.envs.cart_pole import CartPole
 from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
 from metamotor.envs.core import (
@@ -54,16 +61,50 @@ def make(name: str, **kwargs: Any) -> TaskFamily:
     return FAMILIES[name].make(**kwargs)
 
 
+def make_env(
+    family: str,
+    *,
+    task: Task | Mapping[str, float] | None = None,
+    render_mode: str | None = None,
+    **settings: Any,
+) -> TaskEnv:
+    """Return an environment of the family with this id: `gymnasium.make("metamotor/PandaReach-v0", task=task)`.
+
+    Args:
+        family: the id.
+        task: that it is set to, or its numbers by name; `reset(options={"task": task})` may change it.
+        render_mode: as for gymnasium.
+        settings: of the family (`horizon`, `reveal_task`).
+
+    Raises:
+        ValueError: if there is no family of that id, or the numbers are not those of its task.
+        TypeError: if the task is of another family, or the family does not know a setting.
+    """
+    found = make(family, **settings)
+    env = found.make_env(render_mode=render_mode)
+    if isinstance(task, Mapping):
+        task = found.task_type.from_json(json.dumps(dict(task)))
+    if task is not None:
+        env.set_task(task)
+    return env
+
+
+for _name in FAMILIES:
+    gymnasium.register(f"metamotor/{_name}", "metamotor.envs:make_env", kwargs={"family": _name})
+
 __all__ = [
     "FAMILIES",
     "SPLITS",
     "BatchEnv",
     "Choice",
+    "GymnasiumFamily",
     "Interval",
     "Signal",
     "Split",
     "Task",
     "TaskEnv",
     "TaskFamily",
+    "from_gymnasium",
     "make",
+    "make_env",
 ]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -49,6 +50,17 @@ class TestEnvironment:
         env = family.replace(reveal_task=reveal_task).make_env()
         check_env(env, skip_render_check=True)
         env.close()
+
+    @pytest.mark.filterwarnings("ignore:.*WARN")  # of gymnasium's checker, about bounds beyond ±1
+    def test_gymnasium_makes_the_same_environment(
+        self, family: envs.TaskFamily, env: envs.TaskEnv
+    ) -> None:
+        task = family.sample(1, split="test", seed=1)[0]
+        for given in (task, dataclasses.asdict(task)):
+            made: Any = gymnasium.make(f"metamotor/{family.name}", task=given)
+            assert made.get_wrapper_attr("task") == task
+            assert rollout(made, task, seed=2) == rollout(env, task, seed=2)
+            made.close()
 
     def test_space_has_a_signal_for_each_number(self, family: envs.TaskFamily) -> None:
         assert family.observation_space.shape == (len(family.observation_signals),)

@@ -1,0 +1,291 @@
+"""Other people's environments as task families.
+
+family = envs.from_gymnasium(make_env, sample_task, apply_task, name="PendulumGravity-v0")
+
+Gymnasium does not say how tasks are drawn, nor how an environment is given one: two functions do.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable
+from typing import Any, Self
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.wrappers import FlattenObservation
+from numpy.typing import ArrayLike, NDArray
+
+from metamotor.envs.core import SPLITS, Split, Task
+
+Array = NDArray[Any]
+Env = gymnasium.Env[Any, Any]
+
+DRAWS_FOR_SCALE = 1_000
+"""Training tasks whose smallest and largest numbers become ±1 for the oracle."""
+
+
+def from_gymnasium(
+    make_env: Callable[..., Env],
+    sample_task: Callable[[np.random.Generator, Split], Any],
+    apply_task: Callable[[Env, Any], object] | None = None,
+    *,
+    name: str,
+    horizon: int | None = None,
+    dt: float | None = None,
+    after_reset: bool = False,
+    reveal: Callable[[Any], ArrayLike] | None = None,
+) -> GymnasiumFamily:
+    """Return any Gymnasium environment as a task family.
+
+    Observations that are not a flat Box, such as a dictionary, are flattened by Gymnasium's `FlattenObservation`.
+
+    For worker processes (`num_workers=2`) the functions must stand at the top level of a module.
+
+    Args:
+        make_env: returns a new environment; given `render_mode=` if it takes it.
+        sample_task: draws a task with a generator, for a split: "train", "validation", "test" or "out_of_range". A task
+            is hashable, best a frozen dataclass derived from `envs.Task`.
+        apply_task: gives an environment its task, before each reset. It sets numbers and does not multiply them: one
+            environment is given many tasks, one after another. None uses the environment's own `set_task`.
+        name: of the family, for files and messages.
+        horizon: steps after which an episode is truncated; None takes what the environment is registered with.
+        dt: control period [s]; None asks the environment (`dt`, or `metadata["render_fps"]`).
+        after_reset: apply the task once more after each reset, for environments that draw a goal of their own there.
+            What `reset` returns was then observed before.
+        reveal: what the oracle is told of a task, numbers of about ±1; None scales the numbers of an `envs.Task` by
+            those of a thousand training tasks.
+
+    Raises:
+        ValueError: if `horizon` or `dt` is needed, or a task cannot be used.
+        TypeError: if `apply_task` is None and the environment has no `set_task`.
+    """
+    return GymnasiumFamily(
+        make_env,
+        sample_task,
+        apply_task,
+        name=name,
+        horizon=horizon,
+        dt=dt,
+        after_reset=after_reset,
+        reveal=reveal,
+    )
+
+
+class GymnasiumFamily:
+    """A task family over a Gymnasium environment; see `from_gymnasium` for the arguments.
+
+    `reveal_task=True` appends what is revealed of the task to the observation: the oracle.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[..., Env],
+        sample_task: Callable[[np.random.Generator, Split], Any],
+        apply_task: Callable[[Env, Any], object] | None = None,
+        *,
+        name: str,
+        horizon: int | None = None,
+        dt: float | None = None,
+        after_reset: bool = False,
+        reveal: Callable[[Any], ArrayLike] | None = None,
+        reveal_task: bool = False,
+    ) -> None:
+        self._functions = (make_env, sample_task, apply_task)
+        self._settings: dict[str, Any] = {
+            "name": name,
+            "horizon": horizon,
+            "dt": dt,
+            "after_reset": after_reset,
+            "reveal": reveal,
+            "reveal_task": reveal_task,
+        }
+        self.name = name
+        self.reveal_task = reveal_task
+        env = self._inner_env(None)
+        self.horizon = _horizon(env, horizon)
+        self.dt = _dt(env, dt)
+        self.action_space = env.action_space
+        self.observation_space = env.observation_space
+        if apply_task is None:
+            _own_setter(env)
+        env.close()
+        _check_task(self.sample(1, seed=0)[0], self)
+        if reveal_task:
+            self._scale = self._find_scale()
+            box: Any = self.observation_space
+            count = len(self.reveal(self.sample(1, seed=0)[0]))
+            # Tasks beyond training go beyond ±1.
+            edge = np.full(count, np.inf)
+            self.observation_space = spaces.Box(
+                np.concatenate([box.low, -edge]).astype(np.float32),
+                np.concatenate([box.high, edge]).astype(np.float32),
+                dtype=np.float32,
+            )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What differs between two families of the same functions."""
+        return {"horizon": self.horizon, "reveal_task": self.reveal_task}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return this family with some arguments changed, such as `reveal_task=True` for the oracle.
+
+        Raises:
+            TypeError: if an argument is unknown.
+        """
+        return type(self)(*self._functions, **{**self._settings, **changes})
+
+    def sample(self, n: int, *, split: Split = "train", seed: int) -> list[Any]:
+        """Return `n` independent tasks of a split; each split has a random stream of its own.
+
+        Raises:
+            ValueError: if the split is unknown or `n` is below 1.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        if n < 1:
+            raise ValueError(f"the number of tasks must be at least 1, got {n}")
+        rng = np.random.default_rng([seed, SPLITS.index(split)])
+        _, sample_task, _ = self._functions
+        return [sample_task(rng, split) for _ in range(n)]
+
+    def make_env(self, *, render_mode: str | None = None) -> Env:
+        """Return a new environment that takes a task."""
+        return _TaskWrapper(self._inner_env(render_mode), self)
+
+    def _inner_env(self, render_mode: str | None) -> Env:
+        make_env, *_ = self._functions
+        takes = inspect.signature(make_env).parameters.values()
+        if any(p.name == "render_mode" or p.kind is p.VAR_KEYWORD for p in takes):
+            env = make_env(render_mode=render_mode)
+        elif render_mode is None:
+            env = make_env()
+        else:
+            raise ValueError(
+                f"{self.name} cannot render: its make_env takes no render_mode, got {render_mode!r}"
+            )
+        space = env.observation_space
+        flat = isinstance(space, spaces.Box) and len(space.shape) == 1
+        return env if flat else FlattenObservation(env)
+
+    # The task -------------------------------------------------------------------------------------
+
+    def apply(self, env: Env, task: Any) -> None:
+        """Give an environment its task."""
+        *_, apply_task = self._functions
+        if apply_task is None:
+            _own_setter(env)(task)
+        else:
+            apply_task(env, task)
+
+    @property
+    def applies_after_reset(self) -> bool:
+        """Whether the task is applied once more after each reset."""
+        return bool(self._settings["after_reset"])
+
+    def reveal(self, task: Any) -> Array:
+        """Return what the oracle sees of a task. Shape: (P,)."""
+        if (reveal := self._settings["reveal"]) is not None:
+            return np.atleast_1d(np.asarray(reveal(task), dtype=np.float64))
+        middle, half = self._scale
+        return np.asarray((task.as_array() - middle) / half)
+
+    def _find_scale(self) -> tuple[Array, Array]:
+        """Return middle and half width of the training tasks' numbers."""
+        if self._settings["reveal"] is not None:
+            return np.zeros(1), np.ones(1)
+        tasks = self.sample(DRAWS_FOR_SCALE, seed=0)
+        if not isinstance(tasks[0], Task):
+            raise ValueError(
+                f"{self.name} cannot tell the oracle its task, which is a {type(tasks[0]).__name__}: derive it from "
+                "metamotor.envs.Task, or pass reveal="
+            )
+        numbers = np.stack([task.as_array() for task in tasks])
+        low, high = numbers.min(axis=0), numbers.max(axis=0)
+        half = (high - low) / 2
+        return (low + high) / 2, np.where(half > 0, half, 1.0)
+
+
+class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """An environment that takes a task, by `set_task` or by `reset(options={"task": task})`."""
+
+    def __init__(self, env: Env, family: GymnasiumFamily) -> None:
+        RecordConstructorArgs.__init__(self, family=family)  # for gymnasium to make it again
+        gymnasium.Wrapper.__init__(self, env)
+        self.family = family
+        self.observation_space = family.observation_space
+        self.task: Any = None
+
+    def set_task(self, task: Any) -> None:
+        """Make `task` the one that the next `reset` starts."""
+        _check_task(task, self.family)
+        self.task = task
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; other options go to the environment. Before any task was set, a training task is drawn."""
+        options = dict(options or {})
+        if "task" in options:
+            self.set_task(options.pop("task"))
+        if self.task is None:
+            draw = int(self.env.np_random.integers(2**31)) if seed is None else seed
+            self.set_task(self.family.sample(1, seed=draw)[0])
+        self.family.apply(self.env, self.task)
+        observation, info = self.env.reset(seed=seed, options=options or None)
+        if self.family.applies_after_reset:
+            self.family.apply(self.env, self.task)
+        return self._with_task(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Apply one action; see `gymnasium.Env.step`."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._with_task(observation), reward, terminated, truncated, info
+
+    def _with_task(self, observation: Any) -> Any:
+        if not self.family.reveal_task:
+            return observation
+        return np.concatenate([observation, self.family.reveal(self.task)]).astype(np.float32)
+
+
+def _horizon(env: Env, horizon: int | None) -> int:
+    found = horizon if horizon is not None else getattr(env.spec, "max_episode_steps", None)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise ValueError(
+            f"horizon must be a whole number of steps of at least 1, got {horizon!r}; the environment is registered "
+            f"with {getattr(env.spec, 'max_episode_steps', None)}"
+        )
+    return found
+
+
+def _dt(env: Env, dt: float | None) -> float:
+    found: Any = dt if dt is not None else getattr(env.unwrapped, "dt", None)
+    if found is None and (fps := env.metadata.get("render_fps")):
+        found = 1.0 / fps
+    if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not found > 0:
+        raise ValueError(
+            f"dt, the control period in seconds, must be a number above 0, got {dt!r}, and the environment does not "
+            "tell it"
+        )
+    return float(found)
+
+
+def _own_setter(env: Env) -> Callable[[Any], object]:
+    try:
+        setter: Callable[[Any], object] = env.get_wrapper_attr("set_task")
+    except AttributeError:
+        raise TypeError(
+            f"{env} has no set_task(task): pass apply_task, which gives an environment its task"
+        ) from None
+    return setter
+
+
+def _check_task(task: Any, family: GymnasiumFamily) -> None:
+    if task is None or not isinstance(task, Hashable):
+        raise ValueError(
+            f"a task of {family.name} must be hashable, such as a frozen dataclass derived from metamotor.envs.Task, "
+            f"got {task!r}"
+        )
