@@ -83,7 +83,8 @@ def make_env(
     found = make(family, **settings)
     env = found.make_env(render_mode=render_mode)
     if isinstance(task, Mapping):
-        task = found.task_type.from_json(json.dumps(dict(task)))
+        numbers = {name: float(number) for name, number in task.items()}
+        task = found.task_type.from_json(json.dumps(numbers))
     if task is not None:
         env.set_task(task)
     return env

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable
+from functools import cached_property
 from typing import Any, Self
 
 import gymnasium
@@ -51,8 +52,9 @@ def from_gymnasium(
         apply_task: gives an environment its task, before each reset. It sets numbers and does not multiply them: one
             environment is given many tasks, one after another. None uses the environment's own `set_task`.
         name: of the family, for files and messages.
-        horizon: steps after which an episode is truncated; None takes what the environment is registered with.
-        dt: control period [s]; None asks the environment (`dt`, or `metadata["render_fps"]`).
+        horizon: steps after which an episode is truncated, no more than the environment itself truncates after; None
+            takes what it is registered with.
+        dt: control period [s]; None asks the environment, as MuJoCo's tell it by their `dt`.
         after_reset: apply the task once more after each reset, for environments that draw a goal of their own there.
             What `reset` returns was then observed before.
         reveal: what the oracle is told of a task, numbers of about ±1; None scales the numbers of an `envs.Task` by
@@ -104,6 +106,7 @@ class GymnasiumFamily:
         }
         self.name = name
         self.reveal_task = reveal_task
+        _check_name(name)
         env = self._inner_env(None)
         self.horizon = _horizon(env, horizon)
         self.dt = _dt(env, dt)
@@ -114,7 +117,6 @@ class GymnasiumFamily:
         env.close()
         _check_task(self.sample(1, seed=0)[0], self)
         if reveal_task:
-            self._scale = self._find_scale()
             box: Any = self.observation_space
             count = len(self.reveal(self.sample(1, seed=0)[0]))
             # Tasks beyond training go beyond ±1.
@@ -127,8 +129,10 @@ class GymnasiumFamily:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What differs between two families of the same functions."""
-        return {"horizon": self.horizon, "reveal_task": self.reveal_task}
+        """What differs between two families of the same functions, as checkpoints record it."""
+        names = ("after_reset", "reveal_task")
+        settings = {name: self._settings[name] for name in names}
+        return {"horizon": self.horizon, "dt": self.dt, **settings}
 
     def replace(self, **changes: Any) -> Self:
         """Return this family with some arguments changed, such as `reveal_task=True` for the oracle.
@@ -193,10 +197,9 @@ class GymnasiumFamily:
         middle, half = self._scale
         return np.asarray((task.as_array() - middle) / half)
 
-    def _find_scale(self) -> tuple[Array, Array]:
-        """Return middle and half width of the training tasks' numbers."""
-        if self._settings["reveal"] is not None:
-            return np.zeros(1), np.ones(1)
+    @cached_property
+    def _scale(self) -> tuple[Array, Array]:
+        """Middle and half width of the training tasks' numbers."""
         tasks = self.sample(DRAWS_FOR_SCALE, seed=0)
         if not isinstance(tasks[0], Task):
             raise ValueError(
@@ -218,6 +221,7 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         self.family = family
         self.observation_space = family.observation_space
         self.task: Any = None
+        self._elapsed = 0
 
     def set_task(self, task: Any) -> None:
         """Make `task` the one that the next `reset` starts."""
@@ -234,6 +238,7 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         if self.task is None:
             draw = int(self.env.np_random.integers(2**31)) if seed is None else seed
             self.set_task(self.family.sample(1, seed=draw)[0])
+        self._elapsed = 0
         self.family.apply(self.env, self.task)
         observation, info = self.env.reset(seed=seed, options=options or None)
         if self.family.applies_after_reset:
@@ -243,6 +248,8 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Apply one action; see `gymnasium.Env.step`."""
         observation, reward, terminated, truncated, info = self.env.step(action)
+        self._elapsed += 1
+        truncated = truncated or self._elapsed >= self.family.horizon
         return self._with_task(observation), reward, terminated, truncated, info
 
     def _with_task(self, observation: Any) -> Any:
@@ -252,25 +259,32 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
 
 
 def _horizon(env: Env, horizon: int | None) -> int:
-    found = horizon if horizon is not None else getattr(env.spec, "max_episode_steps", None)
-    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+    own = getattr(env.spec, "max_episode_steps", None)
+    found: Any = horizon if horizon is not None else own
+    whole = isinstance(found, int | np.integer) and not isinstance(found, bool)
+    if not (whole and 1 <= found <= (own or found)):
         raise ValueError(
-            f"horizon must be a whole number of steps of at least 1, got {horizon!r}; the environment is registered "
-            f"with {getattr(env.spec, 'max_episode_steps', None)}"
+            f"horizon must be a whole number of steps of at least 1, and no more than the environment itself is "
+            f"registered with ({own}), got {horizon!r}"
         )
-    return found
+    return int(found)
 
 
 def _dt(env: Env, dt: float | None) -> float:
     found: Any = dt if dt is not None else getattr(env.unwrapped, "dt", None)
-    if found is None and (fps := env.metadata.get("render_fps")):
-        found = 1.0 / fps
     if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not found > 0:
         raise ValueError(
             f"dt, the control period in seconds, must be a number above 0, got {dt!r}, and the environment does not "
             "tell it"
         )
     return float(found)
+
+
+def _check_name(name: str) -> None:
+    from metamotor.envs import FAMILIES  # which imports this
+
+    if name in FAMILIES:
+        raise ValueError(f"{name} is a family of metamotor's own: give yours another name")
 
 
 def _own_setter(env: Env) -> Callable[[Any], object]:

@@ -50,11 +50,12 @@ def with_context(base_kwargs: Mapping[str, Any], size: int) -> dict[str, Any]:
     if size == 0:
         return dict(base_kwargs)
     policy_kwargs = dict(base_kwargs.get("policy_kwargs") or {})
-    if (own := policy_kwargs.get("features_extractor_class")) is not None:
-        raise ValueError(
-            f"context_size={size} appends to the flat observation, but policy_kwargs has the "
-            f"features_extractor_class {getattr(own, '__name__', own)}: leave one of them out"
-        )
+    for name in ("features_extractor_class", "features_extractor_kwargs"):
+        if (own := policy_kwargs.get(name)) is not None:
+            raise ValueError(
+                f"context_size={size} appends to the flat observation, but policy_kwargs has "
+                f"{name}={getattr(own, '__name__', own)}: leave one of them out"
+            )
     policy_kwargs |= {
         "features_extractor_class": ContextExtractor,
         "features_extractor_kwargs": {"context_size": size},
@@ -91,4 +92,4 @@ def folded(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def is_context(name: str) -> bool:
     """Say whether a policy's parameter of this name is a context."""
-    return name.rpartition(".")[2] == NAME
+    return name.endswith(f"features_extractor.{NAME}")

@@ -8,7 +8,7 @@ stand
 - robust: trained on all tasks with the same outer optimiser and budget, not adapted;
 - fine_tuned: the robust policy, updated on the same number of episodes at its best step sizes;
 - scratch: an untrained policy, updated likewise;
-- untrained: the meta-learner itself before training, adapted in its own way (all but MAML, whose scratch it is);
+- untrained: the meta-learner itself before training, adapted in its own way (MAML by plain steps is scratch then);
 - oracle: trained like the robust policy, but told its task.
 
 Step sizes that training did not set (all of fine_tuned and scratch, and the updates of MAML beyond those it was trained
@@ -167,10 +167,13 @@ class Evaluator:
     def curves_of(self, learner: MetaLearner) -> dict[str, Curve]:
         """Return the curve of a meta-learner, and that of itself before training.
 
-        MAML before training is what scratch is, at chosen step sizes: its own is not measured once more.
+        MAML by plain gradient steps is before training what scratch is, which has its step sizes chosen besides.
         """
         curves = {"adapted": self.adapted(learner)}
-        if not isinstance(learner, MAML):
+        plain = isinstance(learner, MAML) and not (
+            learner.config.context_size or learner.config.inner_normalize
+        )
+        if not plain:
             curves["untrained"] = self.adapted(learner.untrained())
         return curves
 

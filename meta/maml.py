@@ -133,6 +133,11 @@ class MAMLConfig:
             raise ValueError(
                 'adapted="context" needs context_size of at least 1, got 0: there is nothing to adapt'
             )
+        if self.context_size and self.inner_loss == "base":
+            raise ValueError(
+                'inner_loss="base" does not go with a context: the loss of the critic, which sees the context too, '
+                "would move it"
+            )
         if self.adapted == "head" and self.context_size:
             raise ValueError(
                 f'context_size={self.context_size} is of no use with adapted="head": take "context" or "all"'

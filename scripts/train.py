@@ -52,7 +52,8 @@ class Train(Generic[Config]):
     learner: LearnerName = "MAML"
     """The meta-learner; its own options are among those below."""
     arm: Arm = "adapted"
-    """"adapted": meta-learn. "robust": one policy for all tasks. "oracle": the same, told its task."""
+    """"adapted": meta-learn. "robust": one policy for all tasks. "oracle": the same, told its task. Both are trained
+    without a context, and by plain steps if they are fine-tuned later."""
     seed: int = 0
     """Of weights, tasks, episodes and actions."""
     total_timesteps: int = 1_000_000
@@ -230,9 +231,11 @@ def build(options: Train[Any]) -> MetaLearner:
 
 
 def _without_adaptation(config: MAMLConfig) -> MAMLConfig:
-    """Return the settings of the arms that do not adapt: without a context, whose place adaptation would have to fill.
+    """Return the settings of the arms that do not adapt.
 
-    What is fine-tuned later is all of the policy, by plain gradient steps: the baseline that others know.
+    They have no context, which only adaptation would fill, and what is fine-tuned later is all of the policy, by plain
+    steps over the same horizon as MAML's. Where the preset's step size is one of a context or of normalised steps, it
+    says nothing for these, and the default takes its place.
     """
     start = MAMLConfig()
     lr = start.inner_lr if config.inner_normalize or config.context_size else config.inner_lr

@@ -43,10 +43,10 @@ class Execution:
     keep_last: int = 2
     """Checkpoints kept by the numbers of their steps, beside the last and the best."""
     best_other_return: float | None = None
-    """What the best policy without meta-training reaches on such tasks (`metamotor evaluate` tells): with
-    --oracle-return, the gap closed is logged at each validation."""
+    """What a policy without meta-training reaches on validation tasks, such as `eval/pre` of a robust run: with
+    --oracle-return, the gap closed is logged at each validation. Returns on test tasks do not belong here."""
     oracle_return: float | None = None
-    """What the oracle reaches; see --best-other-return."""
+    """What the oracle reaches there, `eval/pre` of its run; see --best-other-return."""
 
     def __post_init__(self) -> None:
         """Refuse what is too small, and a gap that there is not."""
@@ -56,7 +56,7 @@ class Execution:
                 "the gap closed needs both --best-other-return and --oracle-return, got "
                 f"{ends[0]} and {ends[1]}"
             )
-        if (gap := self.gap) is not None and not gap[0] < gap[1] < float("inf"):
+        if (gap := self.gap) is not None and not float("-inf") < gap[0] < gap[1] < float("inf"):
             raise ValueError(
                 f"oracle_return must be above best_other_return, or there is no gap: got {gap[1]} and {gap[0]}"
             )

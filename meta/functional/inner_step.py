@@ -30,8 +30,8 @@ def inner_step(
         step_sizes: α by name, each a scalar or of its parameter's shape (Meta-SGD, Li et al. 2017,
             arXiv:1707.09835, eq. 2). Parameters that are not named here stay as they are.
         first_order: treat ∇L as a constant, so that dθ′/dθ = 1 (FOMAML).
-        normalize: divide each tensor's gradient by its Euclidean norm, so that α is how far the tensor moves. Where
-            the gradient vanishes, the tensor stays.
+        normalize: divide each tensor's gradient by its Euclidean norm, so that α is how far the tensor moves, even by
+            a gradient that is noise alone; only below `SMALLEST_NORM` it stays. Of one number the sign is left.
         vectorised: take ∇L in a way that works under `torch.vmap` too, and takes a fifth longer without it.
 
     Returns:

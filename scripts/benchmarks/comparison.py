@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -74,6 +74,8 @@ class Comparison:
     """By method, and of "robust" and "oracle"."""
     evaluation_cpu_seconds: Mapping[str, float]
     """By method, and of all "baselines"."""
+    evaluation_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Digests of the code that evaluated, likewise, an entry for each training seed."""
 
     @property
     def first(self) -> Report:
@@ -97,6 +99,7 @@ class Comparison:
             "methods": {name: report.as_json() for name, report in self.reports.items()},
             "training": {name: dataclasses.asdict(own) for name, own in self.training.items()},
             "evaluation_cpu_seconds": dict(self.evaluation_cpu_seconds),
+            "evaluation_sources": dict(self.evaluation_sources),
         }
 
     @classmethod
@@ -111,6 +114,9 @@ class Comparison:
                 for name, own in values["training"].items()
             },
             evaluation_cpu_seconds=values["evaluation_cpu_seconds"],
+            evaluation_sources={
+                name: tuple(own) for name, own in values.get("evaluation_sources", {}).items()
+            },
         )
 
 
@@ -254,17 +260,24 @@ def family_page(comparison: Comparison, command: str, where: Mapping[str, Any]) 
 
 def _provenance(comparison: Comparison, where: Mapping[str, Any]) -> list[str]:
     """Say which runs were made by other code than that which wrote the page."""
-    made = {
-        source: [name for name, own in comparison.training.items() if source in own.sources]
-        for source in sorted({one for own in comparison.training.values() for one in own.sources})
-    }
-    if set(made) <= {where.get("sources")}:
+    trained = {name: own.sources for name, own in comparison.training.items()}
+    evaluated = comparison.evaluation_sources
+    own = where.get("sources")
+    every = {one for digests in (*trained.values(), *evaluated.values()) for one in digests}
+    if every <= {own}:
         return []
-    told = "; ".join(f"{source}: {', '.join(names)}" for source, names in made.items())
     return [
-        f"Digests of the code (robots, families and learners) that trained: {told}. That of the code which wrote this "
-        f"page: {where.get('sources')}. Runs of other code may differ in their last digits, or in more."
+        f"Digests of the code (robots, families and learners) that trained: {_by_digest(trained)}; that evaluated: "
+        f"{_by_digest(evaluated) or 'unknown'}. That of the code which wrote this page: {own}. Results of other code "
+        "may differ in their last digits, or in more."
     ]
+
+
+def _by_digest(made: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(
+        f"{digest}: {', '.join(name for name, own in made.items() if digest in own)}"
+        for digest in sorted({one for own in made.values() for one in own})
+    )
 
 
 def _seed_table(comparison: Comparison) -> list[str]:

@@ -17,8 +17,6 @@ import numpy as np
 from metamotor.meta.evaluation import Curve, Evaluation, Protocol
 from metamotor.scripts.runs import CONFIG, SUMMARY, read_json, write_json
 
-NOT_SETTINGS = ("execution", "wandb_run", "command", "machine")
-"""Entries of a run's config.json on which its result does not depend."""
 DIGITS = 4
 """Behind the point of a return: episodes differ by more."""
 
@@ -51,7 +49,9 @@ class Record:
     """By name: that of the method, or "robust" and "oracle"."""
     evaluation: Evaluation
     evaluation_cpu_seconds: float
-    """Of the evaluation [s]."""
+    """User and system time of the evaluation [s]."""
+    evaluation_sources: str
+    """Digest of the code that evaluated."""
 
     def save(self, path: Path) -> Path:
         """Write it as JSON; return where."""
@@ -59,6 +59,7 @@ class Record:
         document = {
             "runs": {name: dataclasses.asdict(run) for name, run in self.runs.items()},
             "evaluation_cpu_seconds": self.evaluation_cpu_seconds,
+            "evaluation_sources": self.evaluation_sources,
             "family": evaluation.family,
             "seed": evaluation.seed,
             "protocol": dataclasses.asdict(evaluation.protocol),
@@ -80,15 +81,16 @@ class Record:
             document["robot_seconds"],
         )
         runs = {name: RunRecord(**run) for name, run in document["runs"].items()}
-        return cls(runs, evaluation, document["evaluation_cpu_seconds"])
+        names = ("evaluation_cpu_seconds", "evaluation_sources")
+        return cls(runs, evaluation, *(document[name] for name in names))
 
 
-def run_record(folder: Path) -> RunRecord:
-    """Return the record of a finished run."""
+def run_record(folder: Path, settings: Mapping[str, Any]) -> RunRecord:
+    """Return the record of a finished run with these settings."""
     config, summary = read_json(folder / CONFIG), read_json(folder / SUMMARY)
     names = [field.name for field in dataclasses.fields(RunRecord)]
     return RunRecord(
-        settings={name: value for name, value in config.items() if name not in NOT_SETTINGS},
+        settings=settings,
         sources=config["machine"].get("sources", "unknown"),
         **{name: summary[name] for name in names if name in summary},
     )
@@ -96,20 +98,35 @@ def run_record(folder: Path) -> RunRecord:
 
 def find_record(
     path: Path, protocol: Protocol, settings: Mapping[str, Mapping[str, Any]]
-) -> Record | None:
-    """Return what is recorded at a path, or None if it is nothing, or of other settings or another protocol.
+) -> Record:
+    """Return what is recorded at a path.
 
     Args:
         path: of the file.
         protocol: how much is to be measured.
         settings: of each run, by name.
+
+    Raises:
+        ValueError: if it is no record, or one of other settings or another protocol.
     """
-    if not path.is_file():
-        return None
-    found = Record.load(path)
+    try:
+        found = Record.load(path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a record of `metamotor bench learning`") from error
     recorded = {name: run.settings for name, run in found.runs.items()}
-    if found.evaluation.protocol != protocol or recorded != settings:
-        return None
+    changed = [
+        f"{name}'s {key}"
+        for name, own in settings.items()
+        for key in sorted({*own, *recorded.get(name, {})})
+        if own.get(key) != recorded.get(name, {}).get(key)
+    ]
+    asked, measured = (dataclasses.asdict(one) for one in (protocol, found.evaluation.protocol))
+    changed += [key for key in asked if asked[key] != measured[key]]
+    if changed:
+        raise ValueError(
+            f"{path} was recorded with another {', '.join(changed)} than is asked for now; move it away or choose "
+            "another folder with --records"
+        )
     return found
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from metamotor.meta import zoo
 from metamotor.meta.statistics import OTHERS
 from metamotor.scripts.benchmarks.comparison import Comparison
-from metamotor.scripts.benchmarks.records import RunRecord
 from metamotor.scripts.checkpoints import load
 from metamotor.scripts.outputs import write_file
 
@@ -18,11 +17,6 @@ LARGEST = 200_000
 """Bytes that a checkpoint of the zoo may have."""
 LEFT_OUT = ("RL2",)
 """Methods that have no policy of their own to hand out."""
-
-
-def chosen(runs: Sequence[RunRecord]) -> int:
-    """Return the index of the run that was best on its validation tasks: test tasks have no say."""
-    return max(range(len(runs)), key=lambda index: runs[index].best_validation_return)
 
 
 def write_checkpoint(

@@ -58,6 +58,14 @@ def test_it_passes_gymnasiums_own_check(reveal_task: bool) -> None:
     check_env(pendulum().replace(reveal_task=reveal_task).make_env(), skip_render_check=True)
 
 
+def test_an_episode_ends_at_the_horizon() -> None:
+    env = pendulum(horizon=5).make_env()
+    for _ in range(2):
+        env.reset(seed=0)
+        ends = [env.step(np.zeros(1, dtype=np.float32))[3] for _ in range(5)]
+        assert ends == [False] * 4 + [True]
+
+
 def test_splits_have_streams_of_their_own() -> None:
     family = pendulum()
     for split in envs.SPLITS:
@@ -138,8 +146,10 @@ def test_learners_train_on_it_in_processes_of_their_own() -> None:
         (
             {"horizon": 0},
             ValueError,
-            "horizon must be a whole number of steps of at least 1, got 0",
+            r"horizon must be a whole number of steps .*got 0",
         ),
+        ({"horizon": 201}, ValueError, r"registered with \(200\), got 201"),
+        ({"name": "CartPole-v0"}, ValueError, "CartPole-v0 is a family of metamotor's own"),
         ({"dt": -1.0}, ValueError, "dt, the control period in seconds, must be a number above 0"),
     ],
 )
@@ -151,7 +161,9 @@ def test_what_cannot_be_is_refused(changes: Any, error: Any, words: str) -> None
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(TypeError, match=r"has no set_task.*pass apply_task"):
         envs.from_gymnasium(make_pendulum, sample_gravity, name="A-v0", dt=0.1)
-    with pytest.raises(ValueError, match="registered with None"):
+    with pytest.raises(ValueError, match="got None, and the environment does not tell it"):
+        envs.from_gymnasium(Reacher, sample_goal, name="A-v0", horizon=5)
+    with pytest.raises(ValueError, match=r"registered with \(None\), got None"):
         envs.from_gymnasium(Reacher, sample_goal, name="A-v0", dt=0.1)
     with pytest.raises(ValueError, match=r"must be hashable.*got \[1\]"):
         envs.from_gymnasium(

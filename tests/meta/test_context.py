@@ -120,6 +120,7 @@ def test_the_horizon_of_adaptation_is_its_own() -> None:
     ("changes", "words"),
     [
         ({"context_size": 0}, 'adapted="context" needs context_size of at least 1, got 0'),
+        ({"inner_loss": "base"}, 'inner_loss="base" does not go with a context'),
         ({"adapted": "head"}, 'context_size=3 is of no use with adapted="head"'),
         ({"context_size": -1}, "context_size must be at least 0, got -1"),
         ({"inner_gamma": 1.5}, "inner_gamma must be"),
@@ -133,5 +134,5 @@ def test_what_cannot_work_is_refused(changes: Any, words: str) -> None:
 
 def test_another_features_extractor_is_not_thrown_away() -> None:
     kwargs = {"policy_kwargs": {"features_extractor_class": FlattenExtractor}}
-    with pytest.raises(ValueError, match="FlattenExtractor: leave one of them out"):
+    with pytest.raises(ValueError, match="=FlattenExtractor: leave one of them out"):
         MAML(PPO, "MlpPolicy", FAMILY, base_kwargs=kwargs, context_size=2)

@@ -22,9 +22,10 @@ from metamotor.scripts.benchmarks.comparison import (
     family_page,
     rows,
 )
-from metamotor.scripts.benchmarks.learning import Learning, Study
+from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.overview import overview_page
 from metamotor.scripts.benchmarks.records import Record, RunRecord, find_record
+from metamotor.scripts.benchmarks.study import Study
 from metamotor.scripts.cells import is_finished
 from metamotor.scripts.checkpoints import load
 from metamotor.scripts.figures import COLORS as BASELINE_COLORS
@@ -93,7 +94,8 @@ def test_a_study_goes_on_where_it_was(
     assert done.code == 0, done.err
     assert before == {path: path.stat().st_mtime_ns for path in made}
     # Nor where there is nothing but the records.
-    elsewhere = [*words[:-4], "--runs", str(tmp_path / "new"), "--out", str(tmp_path / "again")]
+    elsewhere = ["bench", "learning", *TINY]
+    elsewhere += ["--runs", str(tmp_path / "new"), "--out", str(tmp_path / "again")]
     done = metamotor(*elsewhere, "--records", str(tmp_path / "runs"))
     assert done.code == 0, done.err
     assert not [*(tmp_path / "new").rglob("*.json")]
@@ -254,7 +256,11 @@ def test_runs_of_other_code_are_told() -> None:
     assert "Digests of the code" not in page
     made["MPO"] = dataclasses.replace(made["MPO"], sources=("xyz",))
     page = family_page(done, "metamotor bench learning", {**MACHINE, "sources": "abc"})
-    assert "that trained: abc: robust, oracle, MAML; xyz: MPO. That of the code" in page
+    told = "that trained: abc: robust, oracle, MAML; xyz: MPO; that evaluated: unknown. That of the code"
+    assert told in page
+    done = dataclasses.replace(done, training={}, evaluation_sources={"MAML": ("abc", "xyz")})
+    page = family_page(done, "metamotor bench learning", {**MACHINE, "sources": "abc"})
+    assert "that evaluated: abc: MAML; xyz: MAML." in page
 
 
 def test_pages_and_figures(tmp_path: Path) -> None:
@@ -295,14 +301,17 @@ def test_a_record_is_used_for_the_same_settings_and_protocol_only(tmp_path: Path
     done = Evaluation("PandaReach-v0", protocol, 3, curves, 15.0)
     settings = {"config": {"inner_lr": 0.1}, "seed": 3}
     run = RunRecord(settings, 61.7, 1_200_000, 30, 1_000_000, 4.5, "abc")
-    path = Record({"MAML": run}, done, 12.5).save(tmp_path / "PandaReach-v0" / "MAML-3.json")
+    path = Record({"MAML": run}, done, 12.5, "abc").save(tmp_path / "PandaReach-v0" / "MAML-3.json")
     found = find_record(path, protocol, {"MAML": settings})
-    assert found is not None
     assert found.runs == {"MAML": run}
     assert found.evaluation_cpu_seconds == 12.5
     np.testing.assert_allclose(
         found.evaluation.curves["adapted"].stochastic, curves["adapted"].stochastic, atol=1e-4
     )
-    assert find_record(path, protocol, {"MAML": {**settings, "seed": 4}}) is None
-    assert find_record(path, dataclasses.replace(protocol, seed=9), {"MAML": settings}) is None
-    assert find_record(tmp_path / "none.json", protocol, {"MAML": settings}) is None
+    with pytest.raises(ValueError, match="recorded with another MAML's seed than is asked"):
+        find_record(path, protocol, {"MAML": {**settings, "seed": 4}})
+    with pytest.raises(ValueError, match="with another num_tasks, seed than"):
+        find_record(path, dataclasses.replace(protocol, seed=9, num_tasks=5), {"MAML": settings})
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="is not a record of `metamotor bench learning`"):
+        find_record(path, protocol, {"MAML": settings})
