@@ -107,6 +107,12 @@ class GymnasiumFamily:
         self.name = name
         self.reveal_task = reveal_task
         _check_name(name)
+        for function in self._functions:
+            if function is not None and not callable(function):
+                raise TypeError(
+                    f"from_gymnasium takes functions that make an environment, sample a task and apply it, got "
+                    f"{function!r}; of an id that would be lambda: gymnasium.make(id)"
+                )
         env = self._inner_env(None)
         self.horizon = _horizon(env, horizon)
         self.dt = _dt(env, dt)
@@ -264,7 +270,7 @@ def _horizon(env: Env, horizon: int | None) -> int:
     whole = isinstance(found, int | np.integer) and not isinstance(found, bool)
     if not (whole and 1 <= found <= (own or found)):
         raise ValueError(
-            f"horizon must be a whole number of steps of at least 1, and no more than the environment itself is "
+            f"horizon= must be a whole number of steps of at least 1, and no more than the environment itself is "
             f"registered with ({own}), got {horizon!r}"
         )
     return int(found)
@@ -274,7 +280,7 @@ def _dt(env: Env, dt: float | None) -> float:
     found: Any = dt if dt is not None else getattr(env.unwrapped, "dt", None)
     if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not found > 0:
         raise ValueError(
-            f"dt, the control period in seconds, must be a number above 0, got {dt!r}, and the environment does not "
+            f"dt=, the control period in seconds, must be a number above 0, got {dt!r}, and the environment does not "
             "tell it"
         )
     return float(found)
@@ -300,6 +306,6 @@ def _own_setter(env: Env) -> Callable[[Any], object]:
 def _check_task(task: Any, family: GymnasiumFamily) -> None:
     if task is None or not isinstance(task, Hashable):
         raise ValueError(
-            f"a task of {family.name} must be hashable, such as a frozen dataclass derived from metamotor.envs.Task, "
-            f"got {task!r}"
+            f"sample_task must return a task of {family.name} that is hashable, such as a frozen dataclass derived "
+            f"from metamotor.envs.Task, got {task!r}"
         )

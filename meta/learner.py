@@ -358,11 +358,8 @@ class MetaLearner(ABC):
         seed: int = 0,
     ) -> Any:
         """Return the state that `adapt` makes a model of; see there."""
-        if episodes < 1 or updates < 0:
-            raise ValueError(
-                f"adapting takes at least 1 episode and no negative number of updates, "
-                f"got episodes={episodes}, updates={updates}"
-            )
+        check_whole("episodes", episodes, 1)
+        check_whole("updates", updates, 0)
         check_seed(seed)
         env = task if isinstance(task, gymnasium.Env) else None
         if env is not None:

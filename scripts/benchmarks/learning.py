@@ -162,6 +162,8 @@ def _check(options: Learning) -> None:
     for family in options.families:
         envs.make(family)
     options.protocol(1)
+    if options.total_timesteps is not None and options.total_timesteps < 1:
+        raise ValueError(f"total_timesteps must be at least 1, got {options.total_timesteps}")
     if options.num_updates < 1:
         raise ValueError(f"num_updates must be at least 1, got {options.num_updates}")
 

@@ -56,6 +56,10 @@ class Study:
         ]
         missing = [place for place in places if self.record(*place) is None]
         waiting = [cell for place in missing for cell in self.needed(*place).values()]
+        for cell in waiting:
+            _settings(
+                cell
+            )  # an option that one method does not know is told before another is trained
         train_cells(waiting, jobs=self.options.jobs, console=console)
         for name, seed in missing:
             with console.status(f"evaluating {name}, seed {seed}"):

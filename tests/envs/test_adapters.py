@@ -146,11 +146,11 @@ def test_learners_train_on_it_in_processes_of_their_own() -> None:
         (
             {"horizon": 0},
             ValueError,
-            r"horizon must be a whole number of steps .*got 0",
+            r"horizon= must be a whole number of steps .*got 0",
         ),
         ({"horizon": 201}, ValueError, r"registered with \(200\), got 201"),
         ({"name": "CartPole-v0"}, ValueError, "CartPole-v0 is a family of metamotor's own"),
-        ({"dt": -1.0}, ValueError, "dt, the control period in seconds, must be a number above 0"),
+        ({"dt": -1.0}, ValueError, "dt=, the control period in seconds, must be a number above 0"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: Any, error: Any, words: str) -> None:
@@ -161,11 +161,13 @@ def test_what_cannot_be_is_refused(changes: Any, error: Any, words: str) -> None
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(TypeError, match=r"has no set_task.*pass apply_task"):
         envs.from_gymnasium(make_pendulum, sample_gravity, name="A-v0", dt=0.1)
+    with pytest.raises(TypeError, match=r"takes functions .* got 'Pendulum-v1'"):
+        envs.from_gymnasium("Pendulum-v1", sample_gravity, name="A-v0")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got None, and the environment does not tell it"):
         envs.from_gymnasium(Reacher, sample_goal, name="A-v0", horizon=5)
     with pytest.raises(ValueError, match=r"registered with \(None\), got None"):
         envs.from_gymnasium(Reacher, sample_goal, name="A-v0", dt=0.1)
-    with pytest.raises(ValueError, match=r"must be hashable.*got \[1\]"):
+    with pytest.raises(ValueError, match=r"that is hashable.*got \[1\]"):
         envs.from_gymnasium(
             make_pendulum, lambda rng, split: [1], apply_gravity, name="A-v0", dt=0.1
         )

@@ -170,6 +170,7 @@ def test_the_index_of_a_zoo_grows(tmp_path: Path) -> None:
         (("--methods", "ES", "ES"), "methods must be at least one, no two alike"),
         (("--seeds", "1", "1"), "seeds must be at least one, no two alike"),
         (("--num-tasks", "0"), "num_tasks must be at least 1, got 0"),
+        (("--total-timesteps", "0"), "total_timesteps must be at least 1, got 0"),
         (("--num-updates", "0"), "num_updates must be at least 1, got 0"),
         (("--families", "Moon-v0"), "Moon-v0"),
     ],
