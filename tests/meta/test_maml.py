@@ -367,7 +367,10 @@ def test_callbacks_and_logger_are_sb3s(tmp_path: Path) -> None:
         (lambda: make_learner().learn(np.nan), "total_timesteps must be a whole number, got nan"),
         (lambda: make_learner().learn(1.5), "total_timesteps must be a whole number, got 1.5"),
         (lambda: make_learner().learn(9, log_interval=0), "log_interval must be at least 1, got 0"),
-        (lambda: make_learner().adapt(POINT.sample(1, seed=0)[0], episodes=0), "episodes=0"),
+        (
+            lambda: make_learner().adapt(POINT.sample(1, seed=0)[0], episodes=0),
+            "episodes must be at least 1, got 0",
+        ),
         (lambda: make_learner().adapt_from([]), "at least one batch"),
         (lambda: make_learner().adapt(Bandit().make_env()), "observation_space|action_space"),
         (lambda: make_learner(Faulty("reward")).learn(10), "reward of BestArm"),
