@@ -55,7 +55,10 @@ METHODS: Mapping[str, Method] = {
     "ProMP": Method(
         "MAML",
         {"learn_inner_lr": False, "kl_coef": 5e-4},
-        {"HalfCheetahDirection-v0": {**PLAIN, "inner_lr": 0.5, "support_episodes": 8}},
+        {
+            "HalfCheetahDirection-v0": {**PLAIN, "inner_lr": 0.5, "support_episodes": 8},
+            "A1Locomotion-v0": {**PLAIN, "inner_lr": 0.5, "support_episodes": None},
+        },
         about="as published (Rothfuss et al. 2019): fixed step size, and a penalty on the KL before adaptation",
     ),
     "FOMAML": Method("MAML", {"first_order": True}, about="MAML without second derivatives"),

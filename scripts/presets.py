@@ -88,10 +88,22 @@ PRESETS = {
         validation=ValidationOptions(validation_interval=4),
     ),
     ("A1Locomotion-v0", "MAML"): Preset(
-        total_timesteps=500_000,
+        total_timesteps=350_000,
         base=BaseLearner(gamma=0.95, gae_lambda=0.9, log_std_init=-0.7),
-        config=MAMLConfig(meta_batch_size=10, episodes_per_task=10, outer_lr=1.5e-3),
-        validation=ValidationOptions(validation_interval=6),
+        config=MAMLConfig(
+            meta_batch_size=8,
+            episodes_per_task=10,
+            support_episodes=5,
+            adapted="context",
+            context_size=8,
+            inner_normalize=True,
+            inner_gamma=0.8,
+            inner_gae_lambda=0.9,
+            inner_lr=2.0,
+            outer_lr=1e-3,
+            n_epochs=20,
+        ),
+        validation=ValidationOptions(validation_interval=4),
     ),
     ("CartPoleSwingUp-v0", "MAML"): Preset(
         total_timesteps=3_400_000,
@@ -206,6 +218,26 @@ PRESETS = {
             episodes_per_evaluation=2,
         ),
         validation=ValidationOptions(validation_interval=4),
+    ),
+    ("HalfCheetahDirection-v0", "ES"): Preset(
+        total_timesteps=1_600_000,
+        base=BaseLearner(net_arch=(), gamma=0.8, gae_lambda=0.9, log_std_init=-0.7),
+        config=ESConfig(
+            inner_lr=1.0,
+            sigma=0.1,
+            outer_lr=0.05,
+            episodes_per_task=3,
+            population=32,
+            episodes_per_evaluation=1,
+        ),
+        validation=ValidationOptions(validation_interval=10),
+        support_episodes=3,
+    ),
+    ("CartPoleSwingUp-v0", "ES"): Preset(
+        total_timesteps=2_000_000,
+        base=BaseLearner(net_arch=(16,), gamma=0.97, gae_lambda=0.95, log_std_init=-0.5),
+        config=ESConfig(inner_lr=1.0, sigma=0.1, outer_lr=0.05, episodes_per_evaluation=1),
+        validation=ValidationOptions(validation_interval=10),
     ),
     # --- MPO: adapts by single episodes ---------------------------------------------------------
     ("PandaReach-v0", "MPO"): Preset(
