@@ -228,6 +228,7 @@ PRESETS = {
             outer_lr=0.05,
             episodes_per_task=3,
             population=32,
+            meta_batch_size=16,
             episodes_per_evaluation=1,
         ),
         validation=ValidationOptions(validation_interval=10),
