@@ -103,7 +103,7 @@ PRESETS = {
             outer_lr=1e-3,
             n_epochs=20,
         ),
-        validation=ValidationOptions(validation_interval=4),
+        validation=ValidationOptions(validation_interval=8),
     ),
     ("CartPoleSwingUp-v0", "MAML"): Preset(
         total_timesteps=3_400_000,
