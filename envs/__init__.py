@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium
 
 from metamotor.envs.a1_locomotion import A1Locomotion
-from metamotor.envs.adapters import GymnasiumFamily, from_gymnasium
+from metamotor.envs.adapters import GymnasiumFamily
 from metamotor.envs.cart_pole import CartPole
 from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
 from metamotor.envs.core import (
@@ -34,6 +34,9 @@ from metamotor.envs.core import (
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
+
+from_gymnasium = GymnasiumFamily
+"""The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
 
 FAMILIES: dict[str, type[TaskFamily]] = {
     family.name: family

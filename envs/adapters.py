@@ -19,7 +19,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import FlattenObservation
 from numpy.typing import ArrayLike, NDArray
 
-from metamotor.envs.core import SPLITS, Split, Task
+from metamotor.envs.core import Split, Task, task_generator
 
 Array = NDArray[Any]
 Env = gymnasium.Env[Any, Any]
@@ -28,18 +28,8 @@ DRAWS_FOR_SCALE = 1_000
 """Training tasks whose smallest and largest numbers become ±1 for the oracle."""
 
 
-def from_gymnasium(
-    make_env: Callable[..., Env],
-    sample_task: Callable[[np.random.Generator, Split], Any],
-    apply_task: Callable[[Env, Any], object] | None = None,
-    *,
-    name: str,
-    horizon: int | None = None,
-    dt: float | None = None,
-    after_reset: bool = False,
-    reveal: Callable[[Any], ArrayLike] | None = None,
-) -> GymnasiumFamily:
-    """Return any Gymnasium environment as a task family.
+class GymnasiumFamily:
+    """Any Gymnasium environment as a task family; `envs.from_gymnasium` is this class.
 
     Observations that are not a flat Box, such as a dictionary, are flattened by Gymnasium's `FlattenObservation`.
 
@@ -59,27 +49,11 @@ def from_gymnasium(
             What `reset` returns was then observed before.
         reveal: what the oracle is told of a task, numbers of about ±1; None scales the numbers of an `envs.Task` by
             those of a thousand training tasks.
+        reveal_task: append that to the observation: the oracle.
 
     Raises:
         ValueError: if `horizon` or `dt` is needed, or a task cannot be used.
         TypeError: if `apply_task` is None and the environment has no `set_task`.
-    """
-    return GymnasiumFamily(
-        make_env,
-        sample_task,
-        apply_task,
-        name=name,
-        horizon=horizon,
-        dt=dt,
-        after_reset=after_reset,
-        reveal=reveal,
-    )
-
-
-class GymnasiumFamily:
-    """A task family over a Gymnasium environment; see `from_gymnasium` for the arguments.
-
-    `reveal_task=True` appends what is revealed of the task to the observation: the oracle.
     """
 
     def __init__(
@@ -154,11 +128,7 @@ class GymnasiumFamily:
         Raises:
             ValueError: if the split is unknown or `n` is below 1.
         """
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        if n < 1:
-            raise ValueError(f"the number of tasks must be at least 1, got {n}")
-        rng = np.random.default_rng([seed, SPLITS.index(split)])
+        rng = task_generator(n, split, seed)
         _, sample_task, _ = self._functions
         return [sample_task(rng, split) for _ in range(n)]
 

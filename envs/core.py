@@ -253,6 +253,19 @@ class BatchEnv(Protocol):
         ...
 
 
+def task_generator(n: int, split: Split, seed: int) -> np.random.Generator:
+    """Return the generator that draws `n` tasks of a split; each split has a random stream of its own.
+
+    Raises:
+        ValueError: if the split is unknown or `n` is below 1.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if n < 1:
+        raise ValueError(f"the number of tasks must be at least 1, got {n}")
+    return np.random.default_rng([seed, SPLITS.index(split)])
+
+
 class TaskFamily(ABC):
     """A distribution of tasks for one robot.
 
@@ -346,11 +359,7 @@ class TaskFamily(ABC):
         Raises:
             ValueError: if the split is unknown or `n` is below 1.
         """
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        if n < 1:
-            raise ValueError(f"the number of tasks must be at least 1, got {n}")
-        rng = np.random.default_rng([seed, SPLITS.index(split)])
+        rng = task_generator(n, split, seed)
         quantiles = rng.uniform(size=(n, len(self.parameters)))
         if split == "train":
             strata = rng.permuted(np.tile(np.arange(n), (len(self.parameters), 1)), axis=1)
