@@ -75,7 +75,6 @@ class A1LocomotionEnv(SimulatedEnv[A1]):
         robot, heading = self.robot, self.task.heading
         self._along = (cos(heading), sin(heading))
         noise = self.np_random.uniform(-START_NOISE, START_NOISE, size=len(A1.STANCE))
-        robot.load(self.task.payload)
         robot.reset((noise + A1.STANCE).tolist(), START_LIFT)
         return self._observe()[0]
 

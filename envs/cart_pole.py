@@ -57,9 +57,6 @@ class CartPoleEnv(SimulatedEnv[cart_pole.CartPole]):
     def _begin(self) -> Array:
         task = self.task
         self._force = task.motor_sign * task.motor_strength
-        self.robot.build(
-            pole_length=task.pole_length, pole_mass=task.pole_mass, cart_mass=task.cart_mass
-        )
         self.robot.reset(0.0, float(self.np_random.uniform(-START_ANGLE, START_ANGLE)))
         return self._observe()[0]
 

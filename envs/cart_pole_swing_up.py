@@ -70,9 +70,6 @@ class CartPoleSwingUpEnv(SimulatedEnv[SwingUpRobot]):
     def _begin(self) -> Array:
         task = self.task
         self._force = task.motor_sign * task.motor_strength
-        self.robot.build(
-            pole_length=task.pole_length, pole_mass=task.pole_mass, cart_mass=task.cart_mass
-        )
         position, angle, speed, rate = self.np_random.uniform(-1.0, 1.0, size=4).tolist()
         self.robot.reset(
             START_POSITION * position, pi * angle, START_SPEED * speed, START_RATE * rate

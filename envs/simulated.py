@@ -41,6 +41,22 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         """Free the simulator."""
         self.robot.close()
 
+    def set_task(self, task: Any) -> None:
+        """Make `task` the one that the next `reset` starts.
+
+        What of it is a property of the robot, by its name, the robot is given at once.
+
+        Raises:
+            TypeError: if it is not a task of this family.
+            ValueError: if the robot cannot be so.
+        """
+        super().set_task(task)
+        self._configure()
+
+    def _configure(self) -> None:
+        shared = {name for name in self.family.parameters if name in self.robot.PROPERTIES}
+        self.robot.configure(**{name: getattr(self.task, name) for name in shared})
+
     def _build(self) -> None:
         self.robot = self._robot_type(gui=self.render_mode == "human")
 
@@ -48,3 +64,4 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         # The engine switches off for good a body that it once saw at NaN; only a new one moves again.
         self.robot.close()
         self._build()
+        self._configure()

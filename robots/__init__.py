@@ -5,7 +5,9 @@ from __future__ import annotations
 from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
+from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
+from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
 
@@ -15,7 +17,9 @@ __all__ = [
     "CartPole",
     "HalfCheetah",
     "Joints",
+    "PDMotors",
     "Panda",
+    "Property",
     "Robot",
     "Simulator",
     "Snapshot",

@@ -1,12 +1,11 @@
 """The Unitree A1: a quadruped of 12.5 kg, and a payload on its back.
 
-`a1_model` says what it is made of, `trot` how it walks. Each joint has a motor that is given a target q* and a torque
-τ*, and turns with τ = Kp (q* − q) − Kd q̇ + τ*, clipped, as the robot's own motor controllers do.
+`a1_model` says what it is made of, `trot` how it walks, and `motors` how its joints are driven.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import asin, atan2
 from typing import ClassVar, NamedTuple
@@ -14,6 +13,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from metamotor.robots.a1_model import PAYLOAD, payload_inertia, urdf
+from metamotor.robots.motors import PDMotors
+from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
 from metamotor.robots.simulator import BaseState, Camera, Vector, data_path
 from metamotor.robots.trot import ABDUCTION, HEIGHT, LEGS, Trot, leg_joints
@@ -66,6 +67,18 @@ class A1(Robot):
     FRICTION: ClassVar[float] = 0.8
     """Friction coefficient between the toes and the ground."""
 
+    PROPERTIES: ClassVar[Mapping[str, Property]] = {
+        "payload": Property("kg", 0.0),
+        "friction": Property("1", FRICTION),
+        "stiffness": Property("N·m/rad", STIFFNESS),
+        "damping": Property("N·m·s/rad", DAMPING),
+        "latency": Property("s", 0.0, 0.0, 0.1),
+        "motor_strength": Property("1", 1.0),
+        **{f"{joint}.strength": Property("1", 1.0) for joint in JOINTS},
+    }
+    """Payload on its back; friction of the toes; gains of the motors, how late their targets arrive, and what share of
+    its torque every motor, and each by itself, gives."""
+
     TIME_STEP = 1 / 200
     SUBSTEPS = 8
     SOLVER_ITERATIONS = 20
@@ -82,32 +95,34 @@ class A1(Robot):
         self.joints = simulator.joints(self.body, self.JOINTS)
         self.joints.use_forces()
         self._payload = simulator.link(self.body, PAYLOAD)
-        for link in (-1, *self.joints.links, self._payload):
-            simulator.set_dynamics(
-                self.body,
-                link,
-                lateralFriction=self.FRICTION,
-                linearDamping=0.0,
-                angularDamping=0.0,
-            )
+        self._links = (-1, *self.joints.links, self._payload)
+        for link in self._links:
+            simulator.set_dynamics(self.body, link, linearDamping=0.0, angularDamping=0.0)
         self.trot = Trot(self.GAIT_PERIOD)
-        self.load(0.0)
+        self._motors = PDMotors(
+            stiffness=self.STIFFNESS,
+            damping=self.DAMPING,
+            max_torque=[self.MAX_TORQUE] * len(self.JOINTS),
+            time_step=self.TIME_STEP,
+        )
+        self._configured(self.properties)
         self.reset(self.STANCE)
 
-    def load(self, mass: float) -> None:
-        """Fill the box on its back.
-
-        Args:
-            mass: of the payload [kg].
-
-        Raises:
-            ValueError: if it is negative.
-        """
-        if not 0 <= mass < float("inf"):
-            raise ValueError(f"a payload must weigh 0 kg or more, got {mass!r}")
-        self.simulator.set_dynamics(
-            self.body, self._payload, mass=mass, localInertiaDiagonal=payload_inertia(mass)
-        )
+    def _configured(self, changed: Mapping[str, float]) -> None:
+        now, motors = self.properties, self._motors
+        if "payload" in changed:
+            mass = now["payload"]
+            self.simulator.set_dynamics(
+                self.body, self._payload, mass=mass, localInertiaDiagonal=payload_inertia(mass)
+            )
+        if "friction" in changed:
+            for link in self._links:
+                self.simulator.set_dynamics(self.body, link, lateralFriction=now["friction"])
+        motors.stiffness, motors.damping = now["stiffness"], now["damping"]
+        motors.latency = now["latency"]
+        motors.strengths = [
+            now["motor_strength"] * now[f"{joint}.strength"] for joint in self.JOINTS
+        ]
 
     def reset(self, joint_positions: Sequence[float], lift: float = 0.0) -> None:
         """Put it at rest, the trunk level and above the origin, its motors holding the pose.
@@ -121,11 +136,7 @@ class A1(Robot):
         self._base.place(BaseState((0.0, 0.0, height), (0.0, 0.0, 0.0, 1.0), _STILL, _STILL))
         self.joints.reset(joint_positions)
         self.trot.reset()
-        self._hold(joint_positions)
-
-    def _hold(self, joint_positions: Sequence[float]) -> None:
-        self._targets = list(joint_positions)
-        self._torques = [0.0] * len(self.JOINTS)
+        self._motors.hold(joint_positions)
 
     def trunk(self) -> TrunkState:
         """Return how the trunk is held and moves."""
@@ -160,14 +171,16 @@ class A1(Robot):
         """Trot for one control period; see `Trot.advance` for the arguments."""
         along, left, _ = self.trunk().velocity
         for _ in range(self.SUBSTEPS // self.GAIT_SUBSTEPS):
-            self._targets, self._torques = self.trot.advance(
-                self.TIME_STEP * self.GAIT_SUBSTEPS,
-                forwards=forwards,
-                sideways=sideways,
-                turn=turn,
-                clearance=clearance,
-                support=support,
-                velocity=(along, left),
+            self._motors.aim(
+                *self.trot.advance(
+                    self.TIME_STEP * self.GAIT_SUBSTEPS,
+                    forwards=forwards,
+                    sideways=sideways,
+                    turn=turn,
+                    clearance=clearance,
+                    support=support,
+                    velocity=(along, left),
+                )
             )
             self._step(self.GAIT_SUBSTEPS)
 
@@ -176,16 +189,9 @@ class A1(Robot):
         self._step(self.SUBSTEPS)
 
     def _step(self, count: int) -> None:
-        joints, simulator = self.joints, self.simulator
-        stiffness, damping, limit = self.STIFFNESS, self.DAMPING, self.MAX_TORQUE
+        joints, simulator, motors = self.joints, self.simulator, self._motors
         for _ in range(count):
-            commands = []
-            for target, torque, (position, velocity, _, _) in zip(
-                self._targets, self._torques, joints.read(), strict=True
-            ):
-                torque += stiffness * (target - position) - damping * velocity
-                commands.append(limit if torque > limit else -limit if torque < -limit else torque)
-            joints.command(commands)
+            joints.command(motors.torques(joints.read()))
             simulator.step()
 
     def camera(self) -> Camera:
@@ -196,7 +202,7 @@ class A1(Robot):
     def excite(self, generator: np.random.Generator) -> None:
         """Send the joints to random targets about standing."""
         offsets = generator.uniform(-0.1, 0.1, size=len(self.STANCE))
-        self._hold((offsets + self.STANCE).tolist())
+        self._motors.hold((offsets + self.STANCE).tolist())
 
 
 _STILL = (0.0, 0.0, 0.0)

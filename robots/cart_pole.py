@@ -5,24 +5,32 @@ Model: `cartpole.urdf` of pybullet_data, which notes no licence for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
+from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
 from metamotor.robots.simulator import Camera, JointState, data_path
 
 
 class CartPole(Robot):
-    """A uniform rod on a cart; rod and cart can be exchanged without loading anything."""
+    """A uniform rod on a cart."""
 
     MODEL: ClassVar[str] = "cartpole.urdf"
     JOINTS: ClassVar[tuple[str, ...]] = ("slider_to_cart", "cart_to_pole")
     """Where the cart is [m], and the pole's angle from upright, leaning forwards [rad]."""
     CENTRE: ClassVar[float] = 0.5
     """Distance of the pole's centre of mass from the hinge in the model file [m]."""
-    SHORTEST: ClassVar[float] = 1.5 * CENTRE
-    """Length that a rod must exceed to be expressed with that centre of mass [m]."""
+    SHORTEST: ClassVar[float] = 1.55 * CENTRE
+    """Length of a rod that can be expressed with that centre of mass; the limit is 1.5 times it [m]."""
+    PROPERTIES: ClassVar[Mapping[str, Property]] = {
+        "pole_length": Property("m", 1.0, SHORTEST),
+        "pole_mass": Property("kg", 0.1, 1e-3),
+        "cart_mass": Property("kg", 1.0, 1e-3),
+    }
+    """Of the rod, and of the cart."""
 
     TIME_STEP = 1 / 100
     """[s]. After 0.4 s of constant force velocities are exact to 0.5 %, positions to half a step."""
@@ -41,9 +49,9 @@ class CartPole(Robot):
             self.simulator.set_dynamics(
                 self.body, link, linearDamping=0.0, angularDamping=0.0, jointDamping=0.0
             )
-        self.build(pole_length=1.0, pole_mass=0.1, cart_mass=1.0)
+        self._configured(self.properties)
 
-    def build(self, *, pole_length: float, pole_mass: float, cart_mass: float) -> None:
+    def _configured(self, changed: Mapping[str, float]) -> None:
         """Put a uniform rod on a cart.
 
         The engine cannot move a link's centre of mass, and need not: with the total mass, the pole's first moment
@@ -51,19 +59,11 @@ class CartPole(Robot):
         and mass µ on a cart of mass M moves as a pole with the model's centre at c does if the pole has the mass
         m = µ (L/2) / c and the moment of inertia µ L²/3 − m c², and the cart the mass M + µ − m.
 
-        Args:
-            pole_length: L [m].
-            pole_mass: µ [kg].
-            cart_mass: M [kg].
-
         Raises:
-            ValueError: if no such link exists, because the rod is too short or the cart too light.
+            ValueError: if no such link exists, because the cart is too light.
         """
-        if not (pole_length > self.SHORTEST and pole_mass > 0):
-            raise ValueError(
-                f"expected a rod longer than {self.SHORTEST} m and heavier than 0 kg, got "
-                f"{pole_length!r} m and {pole_mass!r} kg"
-            )
+        now = self.properties
+        pole_length, pole_mass, cart_mass = now["pole_length"], now["pole_mass"], now["cart_mass"]
         pole = pole_mass * pole_length / (2 * self.CENTRE)
         moment = pole_mass * pole_length**2 / 3 - pole * self.CENTRE**2
         cart = cart_mass + pole_mass - pole

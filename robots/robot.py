@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metamotor.robots.properties import Property, checked
 from metamotor.robots.simulator import Camera, Closing, Simulator
 
 
@@ -29,6 +31,11 @@ class Robot(Closing):
     """Whether constraints are solved exactly; see `Simulator`."""
     CAMERA: ClassVar[Camera]
     """Where frames are taken from, unless the camera follows the robot."""
+    PROPERTIES: ClassVar[Mapping[str, Property]] = {}
+    """What may be changed about it and its world by `configure`."""
+
+    properties: dict[str, float]
+    """What each property is now."""
 
     def __init__(self, *, gui: bool = False) -> None:
         self.simulator = Simulator(
@@ -37,6 +44,31 @@ class Robot(Closing):
             direct_solver=self.DIRECT_SOLVER,
             gui=gui,
         )
+        self.properties = {name: own.nominal for name, own in self.PROPERTIES.items()}
+
+    def configure(self, **values: float) -> None:
+        """Change properties; those that are not named stay as they are, from reset to reset.
+
+        Raises:
+            TypeError: if the robot lacks one of them.
+            ValueError: if a value is not finite, or outside the property's limits; then none is changed.
+        """
+        found = checked(type(self).__name__, self.PROPERTIES, values)
+        changed = {name: value for name, value in found.items() if self.properties[name] != value}
+        before = dict(self.properties)
+        self.properties.update(changed)
+        try:
+            self._configured(changed)
+        except ValueError:
+            self.properties = before
+            raise
+
+    def _configured(self, changed: Mapping[str, float]) -> None:
+        """Take `self.properties` over into engine and motors; only these have changed, or none.
+
+        Raises:
+            ValueError: if they do not go together; nothing is taken over then.
+        """
 
     def advance(self) -> None:
         """Let one control period pass."""

@@ -259,7 +259,7 @@ class TestRobot:
 
         with Smooth() as robot:
             for length, mass, cart in ((0.8, 0.3, 0.6), (1.6, 0.05, 1.6)):
-                robot.build(pole_length=length, pole_mass=mass, cart_mass=cart)
+                robot.configure(pole_length=length, pole_mass=mass, cart_mass=cart)
                 robot.reset(0.0, 0.3)
                 energies = []
                 for _ in range(200):
@@ -276,7 +276,7 @@ class TestRobot:
 
     def test_rail_brakes_the_cart(self) -> None:
         with SwingUpRobot() as robot:
-            robot.build(pole_length=1.0, pole_mass=0.1, cart_mass=1.0)
+            robot.configure(pole_length=1.0, pole_mass=0.1, cart_mass=1.0)
             # The pole hangs on a cart that drifts: after a while both creep.
             robot.reset(0.0, pi)
             for _ in range(20):

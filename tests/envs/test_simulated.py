@@ -14,13 +14,7 @@ import pytest
 
 from metamotor import envs
 
-SIMULATED = [
-    "A1Locomotion-v0",
-    "CartPole-v0",
-    "CartPoleSwingUp-v0",
-    "HalfCheetahDirection-v0",
-    "PandaReach-v0",
-]
+SIMULATED = [name for name in envs.FAMILIES if envs.make(name).make_batch_env() is None]
 
 
 def fingerprint(env: Any, seed: int = 3) -> str:

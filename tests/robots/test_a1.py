@@ -116,11 +116,11 @@ class TestModel:
 
     def test_payload_adds_exactly_its_mass_where_the_box_is(self, robot: A1) -> None:
         robot.reset(A1.STANCE)
-        robot.load(0.0)
+        robot.configure(payload=0.0)
         empty, centre, tensor = composite(robot.simulator, robot.body)
         assert empty == pytest.approx(A1.MASS, abs=1e-12)
         for mass in (0.7, 5.0):
-            robot.load(mass)
+            robot.configure(payload=mass)
             total, moved, loaded = composite(robot.simulator, robot.body)
             assert total - empty == pytest.approx(mass, abs=1e-12)
             box = (total * moved - empty * centre) / mass
@@ -129,7 +129,7 @@ class TestModel:
             arm = box - centre
             pair = empty * mass / total * (arm @ arm * np.eye(3) - np.outer(arm, arm))
             assert loaded == pytest.approx(tensor + pair + np.diag(payload_inertia(mass)), abs=1e-9)
-        robot.load(0.0)
+        robot.configure(payload=0.0)
         assert composite(robot.simulator, robot.body)[0] == empty
 
     def test_moments_of_the_box_are_those_of_its_points(self) -> None:
@@ -141,7 +141,7 @@ class TestModel:
     @pytest.mark.parametrize("mass", [-0.1, float("nan"), float("inf")])
     def test_refuses_an_absurd_payload(self, robot: A1, mass: float) -> None:
         with pytest.raises(ValueError, match="payload"):
-            robot.load(mass)
+            robot.configure(payload=mass)
 
     def test_numbers_are_those_of_the_file(self, robot: A1) -> None:
         file = ElementTree.parse(data_path(MODEL)).getroot()
@@ -316,14 +316,14 @@ class TestMotion:
             command(torques)
 
         monkeypatch.setattr(robot.joints, "command", recorded)
-        robot.excite(np.random.default_rng(1))
-        robot._targets[0] += 5.0
-        robot._targets[7] -= 5.0
-        robot._torques = [*range(12)]
+        targets = np.array(A1.STANCE)
+        targets[0] += 5.0
+        targets[7] -= 5.0
+        robot._motors.aim(targets.tolist(), [*range(12)])
         for _ in range(3):
             states = np.array([state[:2] for state in robot.joints.read()])
             robot._step(1)
-            spring = 80.0 * (robot._targets - states[:, 0]) - states[:, 1] + np.arange(12.0)
+            spring = 80.0 * (targets - states[:, 0]) - states[:, 1] + np.arange(12.0)
             assert commands[-1] == pytest.approx(np.clip(spring, -33.5, 33.5))
         assert commands[-1][0] == 33.5
         assert commands[-1][7] == -33.5

@@ -39,7 +39,7 @@ def rod_on_a_cart(rod: Rod, angle: float, force: float, seconds: float) -> Array
 
 
 def simulate(robot: CartPole, rod: Rod, angle: float, force: float, periods: int) -> Array:
-    robot.build(**rod)
+    robot.configure(**rod)
     robot.reset(0.0, angle)
     for _ in range(periods):
         robot.push(force)
@@ -77,7 +77,7 @@ def test_rods_can_be_exchanged_and_leave_no_trace() -> None:
 def test_total_mass_is_that_of_rod_and_cart() -> None:
     with CartPole() as robot:
         for rod in RODS:
-            robot.build(**rod)
+            robot.configure(**rod)
             masses = [robot.simulator.mass(robot.body, link) for link in robot.joints.links]
             assert sum(masses) == pytest.approx(rod["pole_mass"] + rod["cart_mass"])
 
@@ -101,5 +101,5 @@ def test_hangs_still_when_it_hangs() -> None:
     [{"pole_length": 0.75}, {"pole_mass": 0.0}, {"cart_mass": 0.1}, {"pole_length": float("nan")}],
 )
 def test_refuses_what_it_cannot_express(change: Rod) -> None:
-    with CartPole() as robot, pytest.raises(ValueError, match="kg"):
-        robot.build(**{**RODS[2], **change})
+    with CartPole() as robot, pytest.raises(ValueError, match=r"CartPole|too light"):
+        robot.configure(**{**RODS[2], **change})

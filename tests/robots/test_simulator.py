@@ -213,7 +213,7 @@ class TestModels:
             touched.clear()
             panda.reset(Panda.HOME)
             cheetah.reset((*HalfCheetah.REST, *HalfCheetah.NEUTRAL))
-            cart_pole.build(pole_length=1.2, pole_mass=0.2, cart_mass=1.1)
+            cart_pole.configure(pole_length=1.2, pole_mass=0.2, cart_mass=1.1)
             cart_pole.reset(0.0, 0.1)
             assert touched == []
             assert cart_pole.read()[1][0] == 0.1, "and yet they are reset"

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from metamotor.robots import A1, CartPole, Robot
+from metamotor.robots.motors import PDMotors
+from metamotor.robots.properties import Property
+
+
+def state(position: float, velocity: float) -> tuple[float, float, tuple[float, ...], float]:
+    return position, velocity, (), 0.0
+
+
+@pytest.mark.parametrize("robot_type", [A1, CartPole])
+class TestConfigure:
+    def test_starts_at_the_nominal_values(self, robot_type: Callable[[], Robot]) -> None:
+        with robot_type() as robot:
+            nominal = {name: own.nominal for name, own in robot.PROPERTIES.items()}
+            assert robot.properties == nominal
+
+    def test_refuses_what_cannot_be_and_changes_nothing(
+        self, robot_type: Callable[[], Robot]
+    ) -> None:
+        with robot_type() as robot:
+            before = dict(robot.properties)
+            first, *_, last = robot.PROPERTIES
+            good = {first: 1.5 * before[first] + 1.0}
+            for bad in (float("nan"), float("inf"), robot.PROPERTIES[last].low - 1.0):
+                with pytest.raises(ValueError, match=f"{last} of {robot_type.__name__} must lie"):
+                    robot.configure(**good, **{last: bad})
+            with pytest.raises(TypeError, match=f"has no mas; it has .*{first}"):
+                robot.configure(**good, mas=1.0)
+            assert robot.properties == before
+
+
+def test_what_does_not_go_together_changes_nothing() -> None:
+    with CartPole() as robot:
+        before = dict(robot.properties)
+        masses = [robot.simulator.mass(robot.body, link) for link in robot.joints.links]
+        with pytest.raises(ValueError, match="too light"):
+            robot.configure(pole_length=2.0, pole_mass=1.0, cart_mass=0.1)
+        assert robot.properties == before
+        assert [robot.simulator.mass(robot.body, link) for link in robot.joints.links] == masses
+
+
+def test_a_nominal_value_lies_inside_the_limits() -> None:
+    with pytest.raises(ValueError, match="nominal"):
+        Property("kg", -1.0)
+
+
+class TestPDMotors:
+    def motors(self, latency: float = 0.0) -> PDMotors:
+        motors = PDMotors(stiffness=10.0, damping=2.0, max_torque=[5.0, 5.0], time_step=0.01)
+        motors.latency = latency
+        motors.hold([0.0, 0.0])
+        return motors
+
+    def test_are_clipped_springs_of_what_strength_is_left(self) -> None:
+        motors = self.motors()
+        motors.strengths = [1.0, 0.5]
+        motors.aim([0.3, 9.0], [1.0, 0.0])
+        states = [state(0.1, 0.2), state(0.0, 0.0)]
+        assert motors.torques(states) == pytest.approx([1.0 + 10 * 0.2 - 2 * 0.2, 0.5 * 5.0])
+
+    @pytest.mark.parametrize("steps", [0, 1, 3])
+    def test_targets_arrive_after_the_latency(self, steps: int) -> None:
+        motors = self.motors(0.01 * steps)
+        states = [state(0.0, 0.0)] * 2
+        torques = []
+        for step in range(8):
+            motors.aim([0.01 * (step + 1), 0.0])
+            torques.append(motors.torques(states)[0])
+        expected = [max(0.0, 0.1 * (step + 1 - steps)) for step in range(8)]
+        assert torques == pytest.approx(expected)
+
+    def test_hold_forgets_what_is_under_way(self) -> None:
+        motors = self.motors(0.02)
+        motors.aim([0.4, 0.4])
+        motors.torques([state(0.0, 0.0)] * 2)
+        motors.hold([0.1, 0.1])
+        for _ in range(4):
+            assert motors.torques([state(0.1, 0.0)] * 2) == pytest.approx([0.0, 0.0])
+
+
+class TestA1:
+    def test_friction_decides_how_far_it_slides(self) -> None:
+        distances = []
+        for friction in (0.2, 0.8):
+            with A1() as robot:
+                robot.configure(friction=friction)
+                robot.reset(A1.STANCE)
+                for _ in range(10):
+                    robot.advance()
+                start = robot.trunk().position[0]
+                base = robot._base.base()
+                robot._base.place(base._replace(linear_velocity=(1.0, 0.0, 0.0)))
+                for _ in range(10):
+                    robot.advance()
+                distances.append(robot.trunk().position[0] - start)
+        assert distances[0] > 1.5 * distances[1] > 0.0
+
+    def test_a_dead_motor_gives_no_torque(self) -> None:
+        with A1() as robot:
+            robot.configure(**{f"{A1.JOINTS[0]}.strength": 0.0})
+            targets = np.array(A1.STANCE) + 0.3
+            robot._motors.aim(targets.tolist())
+            torques = robot._motors.torques(robot.joints.read())
+            assert torques[0] == 0.0
+            assert min(abs(torque) for torque in torques[1:]) > 1.0
