@@ -34,6 +34,7 @@ from metamotor.envs.core import (
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
+from metamotor.envs.randomization import PUBLISHED, Vary, choice, log_uniform, normal, uniform
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -98,6 +99,7 @@ for _name in FAMILIES:
 
 __all__ = [
     "FAMILIES",
+    "PUBLISHED",
     "SPLITS",
     "BatchEnv",
     "Choice",
@@ -108,7 +110,12 @@ __all__ = [
     "Task",
     "TaskEnv",
     "TaskFamily",
+    "Vary",
+    "choice",
     "from_gymnasium",
+    "log_uniform",
     "make",
     "make_env",
+    "normal",
+    "uniform",
 ]

@@ -21,6 +21,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from metamotor.envs import sensing
+from metamotor.envs.randomization import Randomizer, varied
+from metamotor.robots.properties import Property
+
 Array = NDArray[Any]
 Split = Literal["train", "validation", "test", "out_of_range"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -148,6 +152,8 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             (float(low), float(high))
             for low, high in zip(family.action_space.low, family.action_space.high, strict=True)
         ]
+        self._randomizer = family.randomizer({**self.properties, **sensing.PROPERTIES})
+        self._link = sensing.Link(family.dt, *family.observed_bounds)
         self._elapsed = -1
 
     def set_task(self, task: Any) -> None:
@@ -183,7 +189,11 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             draw = int(self.np_random.integers(2**31))
             self.set_task(self.family.sample(1, split="train", seed=draw)[0])
         self._elapsed = 0
-        return self._with_task(self._begin()), {}
+        if self._randomizer is None:
+            return self._with_task(self._begin()), {}
+        named = dict(zip(self.family.parameters, self.task.as_array().tolist(), strict=True))
+        self._vary(self._randomizer.start(self.task.to_json(), named, self.np_random))
+        return self._with_task(self._link.reset(self._begin(), self.np_random)), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Apply one action, clipped to the action space; see `gymnasium.Env.step`.
@@ -202,12 +212,14 @@ class TaskEnv(gymnasium.Env[Array, Array]):
                 f"{self.family.name} expects finite actions of shape {shape}, got {action!r}"
             )
         # Clipped one by one: two numpy calls on so few numbers take twice as long.
-        observation, reward, terminated = self._advance(
-            [
-                low if number < low else high if number > high else number
-                for number, (low, high) in zip(action.tolist(), self._bounds, strict=True)
-            ]
-        )
+        command: Sequence[float] = [
+            low if number < low else high if number > high else number
+            for number, (low, high) in zip(action.tolist(), self._bounds, strict=True)
+        ]
+        if self._randomizer is not None:
+            self._vary(self._randomizer.step(self._elapsed, self.np_random))
+            command = self._link.act(command)
+        observation, reward, terminated = self._advance(command)
         self._elapsed += 1
         if not _all_finite(observation):
             step, self._elapsed = self._elapsed, -1
@@ -215,8 +227,23 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             raise FloatingPointError(
                 f"{self.family.name} blew up in step {step} of {self.task}: it observes {observation}"
             )
+        if self._randomizer is not None:
+            observation = self._link.see(observation, self.np_random)
         truncated = self._elapsed >= self.family.horizon
         return self._with_task(observation), reward, terminated, truncated, {}
+
+    @property
+    def properties(self) -> Mapping[str, Property]:
+        """What of the robot and its world may be varied, by name."""
+        return {}
+
+    def _vary(self, values: Mapping[str, float]) -> None:
+        own = {name: value for name, value in values.items() if name in self.properties}
+        self._link.properties.update({name: values[name] for name in values.keys() - own.keys()})
+        self._configure(own)
+
+    def _configure(self, values: Mapping[str, float]) -> None:
+        """Give the robot properties."""
 
     def _with_task(self, observation: Array) -> Array:
         if not self.family.reveal_task:
@@ -273,6 +300,7 @@ class TaskFamily(ABC):
         horizon: steps after which an episode is truncated.
         reveal_task: append the task to the observation (the oracle), each parameter scaled so that its training range
             is ±1; otherwise it is hidden.
+        randomization: what else varies and how, by property, or the name of a published set; see `envs.randomization`.
     """
 
     name: ClassVar[str]
@@ -285,13 +313,22 @@ class TaskFamily(ABC):
     """What the robot senses, the task not among it."""
     action_signals: ClassVar[tuple[Signal, ...]]
 
-    def __init__(self, *, horizon: int | None = None, reveal_task: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        horizon: int | None = None,
+        reveal_task: bool = False,
+        randomization: Mapping[str, Any] | str | None = None,
+    ) -> None:
         self.horizon = self.default_horizon if horizon is None else horizon
         if isinstance(horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
             raise ValueError(f"horizon must be a whole number of at least 1, got {horizon!r}")
         if not isinstance(reveal_task, bool):
             raise ValueError(f"reveal_task must be True or False, got {reveal_task!r}")
         self.reveal_task = reveal_task
+        self._published = randomization if isinstance(randomization, str) else None
+        self.randomization = varied(randomization, self.name)
+        """How each varied property varies."""
         self.observation_space = self._box(self.signals)
         self.action_space = self._box(self.action_signals)
 
@@ -324,8 +361,29 @@ class TaskFamily(ABC):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The keyword arguments that make this family again."""
-        return {"horizon": self.horizon, "reveal_task": self.reveal_task}
+        """The keyword arguments that make this family again, as JSON has them."""
+        settings: dict[str, Any] = {"horizon": self.horizon, "reveal_task": self.reveal_task}
+        if self.randomization:
+            written = {name: how.as_json() for name, how in self.randomization.items()}
+            settings["randomization"] = self._published or written
+        return settings
+
+    @property
+    def observed_bounds(self) -> tuple[Array, Array]:
+        """Least and greatest values of what the robot observes, the task not among it. Shapes: (O,)."""
+        box = self._box(self.observation_signals)
+        return box.low, box.high
+
+    def randomizer(self, properties: Mapping[str, Property]) -> Randomizer | None:
+        """Return what draws the varied properties in an environment that has these, or None if none varies.
+
+        Raises:
+            ValueError: if the environment lacks one of them; of a published set, all.
+        """
+        if not self.randomization:
+            return None
+        published = self._published is not None
+        return Randomizer(self.randomization, properties, self.name, published=published)
 
     def replace(self, **changes: Any) -> Self:
         """Return this family with some arguments changed, such as `reveal_task=True` for the oracle.

@@ -63,7 +63,7 @@ class PointEnv(TaskEnv):
 
     def __init__(self, family: PointNavigation, render_mode: str | None = None) -> None:
         super().__init__(family, render_mode)
-        self._points = PointBatchEnv(family.replace(reveal_task=False))
+        self._points = PointBatchEnv(family.replace(reveal_task=False, randomization=None))
 
     def _begin(self) -> Array:
         return np.asarray(self._points.reset(self.task, seeds=[0])[0])
@@ -99,6 +99,6 @@ class PointNavigation(TaskFamily):
         """Return one point, which is not drawn."""
         return PointEnv(self, render_mode)
 
-    def make_batch_env(self) -> PointBatchEnv:
-        """Return many points, stepped at once."""
-        return PointBatchEnv(self)
+    def make_batch_env(self) -> PointBatchEnv | None:
+        """Return many points, stepped at once; None where something varies from point to point."""
+        return None if self.randomization else PointBatchEnv(self)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metamotor.envs.core import TaskEnv, TaskFamily
-from metamotor.robots import Robot
+from metamotor.robots import Property, Robot
 
 RobotT = TypeVar("RobotT", bound=Robot)
 
@@ -28,10 +29,15 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
     def __init__(
         self, family: TaskFamily, robot_type: type[RobotT], render_mode: str | None = None
     ) -> None:
+        self._robot_type = robot_type
         super().__init__(family, render_mode)
         self.metadata = {**self.metadata, "render_fps": round(1 / family.dt)}
-        self._robot_type = robot_type
         self._build()
+
+    @property
+    def properties(self) -> Mapping[str, Property]:
+        """What of the robot and its world may be varied, by name."""
+        return self._robot_type.PROPERTIES
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return a frame, or None if none was asked for: a window draws itself. Shape: (240, 320, 3)."""
@@ -51,11 +57,14 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
             ValueError: if the robot cannot be so.
         """
         super().set_task(task)
-        self._configure()
+        self._configure_by_task()
 
-    def _configure(self) -> None:
-        shared = {name for name in self.family.parameters if name in self.robot.PROPERTIES}
-        self.robot.configure(**{name: getattr(self.task, name) for name in shared})
+    def _configure_by_task(self) -> None:
+        shared = [name for name in self.family.parameters if name in self.robot.PROPERTIES]
+        self._configure({name: getattr(self.task, name) for name in shared})
+
+    def _configure(self, values: Mapping[str, float]) -> None:
+        self.robot.configure(**values)
 
     def _build(self) -> None:
         self.robot = self._robot_type(gui=self.render_mode == "human")
@@ -64,4 +73,4 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         # The engine switches off for good a body that it once saw at NaN; only a new one moves again.
         self.robot.close()
         self._build()
-        self._configure()
+        self._configure_by_task()

@@ -255,3 +255,19 @@ def _number(value: float) -> str:
 def make_family(name: str, **changes: Any) -> TaskFamily:
     """Return a family by its id, with those arguments that are not None."""
     return envs.make(name, **{key: value for key, value in changes.items() if value is not None})
+
+
+def parse_randomization(text: str | None) -> Any:
+    """Return what varies as a family takes it: the name of a published set, or what a JSON object says.
+
+    Raises:
+        ValueError: if it looks like JSON and is none.
+    """
+    if text is None or not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"randomization must be a name or a JSON object, got {text!r}: {error}"
+        ) from error

@@ -25,6 +25,7 @@ from metamotor.scripts.options import (
     ValidationOptions,
     make_family,
     parse,
+    parse_randomization,
 )
 from metamotor.scripts.outputs import new_folder
 from metamotor.scripts.presets import preset
@@ -60,6 +61,9 @@ class Train(Generic[Config]):
     """Environment steps; training ends with the meta-iteration that reaches them."""
     horizon: int | None = None
     """Steps of an episode; without it, the family's own."""
+    randomization: str | None = None
+    """What varies besides the task: tan-2018, peng-2020, rma-2021, legged-gym-2021, openai-hand-2018, or a JSON object
+    such as '{"friction": {"distribution": "uniform", "numbers": [0.5, 1.25]}}'; see metamotor.envs.randomization."""
     out: Path | None = None
     """The run folder, which must not exist; without it, a new one in runs/."""
     track: bool = False
@@ -216,7 +220,10 @@ def build(options: Train[Any]) -> MetaLearner:
     elif options.learner == "MAML" and not config.inner_steps:
         raise ValueError("inner_steps must be at least 1 to adapt; --arm robust trains without")
     family = make_family(
-        options.family, horizon=options.horizon, reveal_task=options.arm == "oracle"
+        options.family,
+        horizon=options.horizon,
+        reveal_task=options.arm == "oracle",
+        randomization=parse_randomization(options.randomization),
     )
     learner: MetaLearner = meta.LEARNERS[options.learner](
         options.base.algorithm,

@@ -266,7 +266,7 @@ def test_an_unknown_family_is_named_with_those_there_are() -> None:
 
 
 def test_an_unknown_argument_is_named_with_those_there_are(family: envs.TaskFamily) -> None:
-    message = f"{family.name} does not know horizn; it takes horizon, reveal_task"
+    message = f"{family.name} does not know horizn; it takes horizon, reveal_task, randomization"
     with pytest.raises(TypeError, match=message):
         envs.make(family.name, horizn=3)
     with pytest.raises(TypeError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from metamotor.scripts.evaluate import Evaluate
 from metamotor.scripts.options import BaseLearner, TaskChoice, merged, parse
 from metamotor.scripts.presets import PRESETS
 from metamotor.scripts.run import Run, RunTask
-from metamotor.scripts.train import parse_train
+from metamotor.scripts.train import Train, build, parse_train
 
 
 @pytest.mark.parametrize(
@@ -106,3 +107,24 @@ def test_the_preset_is_that_of_the_family(words: tuple[str, ...]) -> None:
     assert options.family == "PointNavigation-v0"
     assert options.total_timesteps == preset.total_timesteps
     assert options.config == preset.config
+
+
+class TestRandomization:
+    def family(self, *words: str) -> Any:
+        learner = build(parse_train(["A1Locomotion-v0", "--randomization", *words]))
+        learner.close()
+        return learner.family
+
+    def test_is_a_name_or_json(self) -> None:
+        assert self.family("rma-2021").config["randomization"] == "rma-2021"
+        text = '{"friction": {"distribution": "uniform", "numbers": [0.5, 1.25]}}'
+        assert self.family(text).randomization == {"friction": envs.uniform(0.5, 1.25)}
+
+    def test_mistakes_are_told(self) -> None:
+        for word, message in (("tan", "there are tan-2018"), ("{a}", "a name or a JSON object")):
+            with pytest.raises(ValueError, match=message):
+                self.family(word)
+
+    def test_published_sets_are_named_in_the_help(self) -> None:
+        text = inspect.getsource(Train)
+        assert all(name in text for name in envs.PUBLISHED)
