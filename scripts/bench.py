@@ -11,7 +11,15 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import subcommand
 
-from metamotor.scripts.benchmarks import latency, learning, meta_gradient, resume, sampling
+from metamotor.scripts.benchmarks import (
+    families,
+    latency,
+    learning,
+    meta_gradient,
+    resume,
+    sampling,
+)
+from metamotor.scripts.benchmarks.families import Families
 from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
@@ -42,8 +50,9 @@ Benchmark = (
     | Annotated[MetaGradient, subcommand("meta-gradient")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Learning, subcommand("learning")]
+    | Annotated[Families, subcommand("families")]
 )
-Single = Sampling | Latency | MetaGradient | Resume | Learning
+Single = Sampling | Latency | MetaGradient | Resume | Learning | Families
 
 
 def main(argv: Sequence[str]) -> None:
@@ -86,3 +95,5 @@ def _run(options: Single, command: str, console: Console) -> None:
             resume.run(options, command, console)
         case Learning():
             learning.run(options, command, console)
+        case Families():
+            families.run(options, command, console)
