@@ -22,6 +22,7 @@ from torch import Tensor
 
 import metamotor
 from metamotor.envs import Task
+from metamotor.meta import zoo
 from metamotor.meta.actors import Actor
 from metamotor.meta.adam import PREFIX
 from metamotor.meta.checkpoints import encode, read_checkpoint, write_checkpoint
@@ -449,7 +450,7 @@ class MetaLearner(ABC):
         """Return the learner that was saved.
 
         Args:
-            path: of the checkpoint.
+            path: of the checkpoint, or the name of one that comes with the package, as "zoo:PandaReach/maml".
             family: needed if it is not one of this package's.
             algorithm: needed if it is not one of Stable-Baselines3's.
             policy: needed if it is a class that is not one of Stable-Baselines3's.
@@ -458,8 +459,10 @@ class MetaLearner(ABC):
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is damaged, of another learner, or does not fit the family.
+            ValueError: if it is damaged, of another learner, or does not fit the family; or if the zoo has none of this
+                name.
         """
+        path = zoo.path_of(path) if zoo.is_named(path) else path
         tensors, document = read_checkpoint(path)
         if document["learner"] != cls.__name__:
             raise ValueError(f"{path} was saved by {document['learner']}, not by {cls.__name__}")
