@@ -8,6 +8,7 @@ from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.properties import Property
+from metamotor.robots.quadrotor import Quadrotor
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
 
@@ -20,6 +21,7 @@ __all__ = [
     "PDMotors",
     "Panda",
     "Property",
+    "Quadrotor",
     "Robot",
     "Simulator",
     "Snapshot",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from metamotor.robots.simulator.engine import pybullet
 from metamotor.robots.simulator.joints import Joints
-from metamotor.robots.simulator.state import BaseState, BodyState
+from metamotor.robots.simulator.state import BaseState, BodyState, Vector
 
 _UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 _NO_CLIENT = -1
+_ORIGIN = (0.0, 0.0, 0.0)
 _STILL = (0.0, 0.0, 0.0)
 
 
@@ -47,6 +48,15 @@ class Body:
             pybullet.resetBaseVelocity(
                 self.number, base.linear_velocity, base.angular_velocity, self._client
             )
+
+    def push(self, force: Vector, torque: Vector) -> None:
+        """Let a force [N] and a torque [N·m] act on the base in the next physics step only.
+
+        Both are in the axes of the base, and the force acts on its centre of mass.
+        """
+        frame = pybullet.LINK_FRAME
+        pybullet.applyExternalForce(self.number, -1, force, _ORIGIN, frame, self._client)
+        pybullet.applyExternalTorque(self.number, -1, torque, frame, self._client)
 
     def state(self) -> BodyState:
         """Return the state of base and joints."""
