@@ -34,6 +34,7 @@ from metamotor.envs.core import (
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
+from metamotor.envs.point_navigation_sparse import PointNavigationSparse
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -42,6 +43,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     family.name: family
     for family in (
         PointNavigation,
+        PointNavigationSparse,
         PandaReach,
         HalfCheetahDirection,
         CartPole,

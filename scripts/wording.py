@@ -9,6 +9,7 @@ from rich.console import Console
 
 REWARDS = {
     "PointNavigation-v0": "−distance to the goal [m]",
+    "PointNavigationSparse-v0": "1 − distance to the goal [m] within 0.2 m of it, 0 elsewhere",
     "PandaReach-v0": "−(distance of the hand to the goal / 25 cm)²",
     "HalfCheetahDirection-v0": "velocity in the wanted direction [m/s]",
     "CartPole-v0": "1 while the pole is upright",
