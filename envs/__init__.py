@@ -33,6 +33,7 @@ from metamotor.envs.core import (
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.panda_reach import PandaReach
+from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
 
@@ -48,6 +49,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         HalfCheetahDirection,
         CartPole,
         CartPoleSwingUp,
+        PendulumMass,
         A1Locomotion,
     )
 }

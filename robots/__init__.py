@@ -7,6 +7,7 @@ from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
+from metamotor.robots.pendulum import Pendulum
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
@@ -19,6 +20,7 @@ __all__ = [
     "Joints",
     "PDMotors",
     "Panda",
+    "Pendulum",
     "Property",
     "Robot",
     "Simulator",
