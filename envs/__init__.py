@@ -32,6 +32,7 @@ from metamotor.envs.core import (
     TaskFamily,
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
+from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
@@ -50,6 +51,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         CartPole,
         CartPoleSwingUp,
         PendulumMass,
+        HuskyTraction,
         A1Locomotion,
     )
 }

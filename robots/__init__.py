@@ -5,6 +5,7 @@ from __future__ import annotations
 from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
+from metamotor.robots.husky import Husky
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.pendulum import Pendulum
@@ -17,6 +18,7 @@ __all__ = [
     "Camera",
     "CartPole",
     "HalfCheetah",
+    "Husky",
     "Joints",
     "PDMotors",
     "Panda",
