@@ -32,8 +32,11 @@ from metamotor.envs.core import (
     TaskFamily,
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
+from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.panda_reach import PandaReach
+from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
+from metamotor.envs.point_navigation_sparse import PointNavigationSparse
 from metamotor.envs.randomization import PUBLISHED, Vary, choice, log_uniform, normal, uniform
 
 from_gymnasium = GymnasiumFamily
@@ -43,10 +46,13 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     family.name: family
     for family in (
         PointNavigation,
+        PointNavigationSparse,
         PandaReach,
         HalfCheetahDirection,
         CartPole,
         CartPoleSwingUp,
+        PendulumMass,
+        HuskyTraction,
         A1Locomotion,
     )
 }

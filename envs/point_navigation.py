@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,9 @@ class PointBatchEnv:
     def __init__(self, family: PointNavigation) -> None:
         self._family = family
 
-    def reset(self, task: PointTask, seeds: Sequence[int]) -> Array:
+    def reset(self, task: Any, seeds: Sequence[int]) -> Array:
         """Put one point per seed at the origin (the start is fixed, so the seeds change nothing)."""
-        self._goal = task.as_array()
+        self._goal = self._family.goal(task)
         self._revealed = self._family.reveal(task)
         self._positions = np.zeros((len(seeds), 2))
         return self._observe()
@@ -47,14 +47,14 @@ class PointBatchEnv:
         """Move every point; see `BatchEnv.step`."""
         moves = np.clip(MAX_STEP * actions.astype(np.float64), -MAX_STEP, MAX_STEP)
         self._positions = self._positions + moves
-        offsets = self._positions - self._goal
-        terminated = np.all(np.abs(offsets) < GOAL_TOLERANCE, axis=-1)
-        return self._observe(), -np.sqrt(np.sum(offsets**2, axis=-1)), terminated
+        rewards, terminated = self._family.judge(self._positions - self._goal)
+        return self._observe(), rewards, terminated
 
     def _observe(self) -> Array:
         if not self._family.reveal_task:
             return self._positions.astype(np.float32)
-        revealed = np.broadcast_to(self._revealed, self._positions.shape)
+        shape = len(self._positions), len(self._revealed)
+        revealed = np.broadcast_to(self._revealed, shape)
         return np.concatenate([self._positions, revealed], axis=-1).astype(np.float32)
 
 
@@ -77,7 +77,7 @@ class PointNavigation(TaskFamily):
     """Reach a hidden goal in the plane; see the module's docstring for the protocol."""
 
     name = "PointNavigation-v0"
-    task_type = PointTask
+    task_type: ClassVar[type[Task]] = PointTask
     dt = 1.0
     default_horizon = 100
     parameters: ClassVar[Mapping[str, Parameter]] = {
@@ -94,6 +94,16 @@ class PointNavigation(TaskFamily):
         Signal("velocity.x", "0.1 m/step", -1.0, 1.0),
         Signal("velocity.y", "0.1 m/step", -1.0, 1.0),
     )
+
+    def goal(self, task: Any) -> Array:
+        """Return where the goal of a task is [m]. Shape: (2,)."""
+        position: Array = task.as_array()
+        return position
+
+    def judge(self, offsets: Array) -> tuple[Array, NDArray[np.bool_]]:
+        """Return reward and end of a step for points at these offsets from the goal (E, 2) [m]. Shapes: (E,)."""
+        terminated = np.all(np.abs(offsets) < GOAL_TOLERANCE, axis=-1)
+        return -np.sqrt(np.sum(offsets**2, axis=-1)), terminated
 
     def make_env(self, *, render_mode: str | None = None) -> PointEnv:
         """Return one point, which is not drawn."""

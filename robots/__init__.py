@@ -5,8 +5,10 @@ from __future__ import annotations
 from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
+from metamotor.robots.husky import Husky
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
+from metamotor.robots.pendulum import Pendulum
 from metamotor.robots.properties import Property
 from metamotor.robots.quadrotor import Quadrotor
 from metamotor.robots.robot import Robot, raw_periods_per_second
@@ -17,9 +19,11 @@ __all__ = [
     "Camera",
     "CartPole",
     "HalfCheetah",
+    "Husky",
     "Joints",
     "PDMotors",
     "Panda",
+    "Pendulum",
     "Property",
     "Quadrotor",
     "Robot",

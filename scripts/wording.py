@@ -9,10 +9,13 @@ from rich.console import Console
 
 REWARDS = {
     "PointNavigation-v0": "−distance to the goal [m]",
+    "PointNavigationSparse-v0": "1 − distance to the goal [m] within 0.2 m of it, 0 elsewhere",
     "PandaReach-v0": "−(distance of the hand to the goal / 25 cm)²",
     "HalfCheetahDirection-v0": "velocity in the wanted direction [m/s]",
     "CartPole-v0": "1 while the pole is upright",
     "CartPoleSwingUp-v0": "0 (hanging) to 1 (upright and at rest), less for a cart off the middle",
+    "PendulumMass-v0": "0 (hanging) to 1 (upright), less for turning",
+    "HuskyTraction-v0": "velocity along the lane [m/s] × 1 (in its middle) to 0 (beside it)",
     "A1Locomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
 }
 """The reward of one step, by family."""

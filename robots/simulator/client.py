@@ -21,7 +21,7 @@ from metamotor.robots.simulator.closing import Closing
 from metamotor.robots.simulator.engine import pybullet
 from metamotor.robots.simulator.joints import Joints, closed
 from metamotor.robots.simulator.quiet import silent_library
-from metamotor.robots.simulator.state import Camera, Snapshot
+from metamotor.robots.simulator.state import Camera, Snapshot, Vector
 
 GRAVITY = 9.81
 """Standard gravity, downwards along z [m/s²]."""
@@ -229,6 +229,10 @@ class Simulator(Closing):
             pybullet.changeDynamics(
                 body, link, localInertiaDiagonal=inertia, physicsClientId=self._client
             )
+
+    def set_gravity(self, acceleration: Vector) -> None:
+        """Let everything fall in another direction, or faster or slower [m/s²]; it outlives `restore`."""
+        pybullet.setGravity(*acceleration, self._client)
 
     def mass(self, body: int, link: int) -> float:
         """Return the mass of a link [kg]; -1 is the base."""

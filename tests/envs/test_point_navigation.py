@@ -7,9 +7,10 @@ from metamotor import envs
 from metamotor.envs.point_navigation import PointTask
 
 
+@pytest.mark.parametrize("name", ["PointNavigation-v0", "PointNavigationSparse-v0"])
 @pytest.mark.parametrize("reveal_task", [False, True])
-def test_one_point_moves_as_many_do_to_the_bit(reveal_task: bool) -> None:
-    family = envs.make("PointNavigation-v0", reveal_task=reveal_task)
+def test_one_point_moves_as_many_do_to_the_bit(name: str, reveal_task: bool) -> None:
+    family = envs.make(name, reveal_task=reveal_task)
     env, batch = family.make_env(), family.make_batch_env()
     assert batch is not None
     task = family.sample(1, seed=0)[0]
