@@ -20,7 +20,6 @@ import numpy as np
 from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskFamily
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.panda import Panda
-from metamotor.robots.panda_kinematics import hand_position_and_jacobian
 
 MAX_DISPLACEMENT = 0.03
 """Displacement of the hand along one axis that an action of 1 aims at in one control period [m]."""
@@ -38,7 +37,7 @@ MARKER_COLOR = (0.9, 0.1, 0.1, 1.0)
 """Red, green, blue and opacity."""
 
 _AXES = ("x", "y", "z")
-_HOME_X, _HOME_Y, _HOME_Z = hand_position_and_jacobian(Panda.HOME)[0]
+_HOME_X, _HOME_Y, _HOME_Z = Panda.hand_position_and_jacobian(Panda.HOME)[0]
 _JOINT_SCALES = tuple(
     ((low + high) / 2, 2 / (high - low)) for low, high in zip(Panda.LOWER, Panda.UPPER, strict=True)
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
+from metamotor.robots.kuka import Kuka
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.properties import Property
@@ -17,6 +18,7 @@ __all__ = [
     "CartPole",
     "HalfCheetah",
     "Joints",
+    "Kuka",
     "PDMotors",
     "Panda",
     "Property",

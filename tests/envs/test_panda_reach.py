@@ -11,7 +11,6 @@ import pytest
 from metamotor import envs
 from metamotor.envs.panda_reach import DISTANCE_UNIT, MAX_DISPLACEMENT, PandaReachTask
 from metamotor.robots import Panda
-from metamotor.robots.panda_kinematics import hand_position_and_jacobian
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def test_the_farthest_goals_are_in_reach(env: Any, task: PandaReachTask) -> None
 
 
 def test_a_goal_30_cm_away_takes_15_to_20_steps(env: Any) -> None:
-    home = hand_position_and_jacobian(Panda.HOME)[0]
+    home = Panda.hand_position_and_jacobian(Panda.HOME)[0]
     for axis in range(3):
         for sign in (-1.0, 1.0):
             goal = np.array(home)
@@ -81,7 +80,7 @@ def test_reward_is_the_squared_distance(env: Any) -> None:
 
 def test_observation_is_scaled_as_documented(env: Any) -> None:
     env.reset(seed=1)
-    home = hand_position_and_jacobian(Panda.HOME)[0]
+    home = Panda.hand_position_and_jacobian(Panda.HOME)[0]
     for _ in range(5):
         observation = env.step(np.array([1.0, -0.5, 0.2]))[0]
     np.testing.assert_allclose(observation[:3] * 0.3 + home, env.robot.hand_position, atol=1e-6)
