@@ -18,6 +18,7 @@ import gymnasium
 
 from metamotor.envs.a1_locomotion import A1Locomotion
 from metamotor.envs.adapters import GymnasiumFamily
+from metamotor.envs.arm_reach import KukaReach, PandaReach
 from metamotor.envs.cart_pole import CartPole
 from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
 from metamotor.envs.core import (
@@ -32,7 +33,6 @@ from metamotor.envs.core import (
     TaskFamily,
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
-from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
 
 from_gymnasium = GymnasiumFamily
@@ -43,6 +43,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     for family in (
         PointNavigation,
         PandaReach,
+        KukaReach,
         HalfCheetahDirection,
         CartPole,
         CartPoleSwingUp,

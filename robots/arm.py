@@ -55,6 +55,10 @@ class Arm(Robot):
         """
 
     @abstractmethod
+    def reset(self, joint_positions: Sequence[float]) -> None:
+        """Put the arm at rest in a pose [rad], its motors holding it there."""
+
+    @abstractmethod
     def command(self, targets: Sequence[float]) -> None:
         """Send the joints to targets [rad]."""
 
