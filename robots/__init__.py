@@ -11,6 +11,7 @@ from metamotor.robots.panda import Panda
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
+from metamotor.robots.xarm6 import XArm6
 
 __all__ = [
     "A1",
@@ -25,5 +26,6 @@ __all__ = [
     "Robot",
     "Simulator",
     "Snapshot",
+    "XArm6",
     "raw_periods_per_second",
 ]
