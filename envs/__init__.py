@@ -18,6 +18,7 @@ import gymnasium
 
 from metamotor.envs.a1_locomotion import A1Locomotion
 from metamotor.envs.adapters import GymnasiumFamily
+from metamotor.envs.arm_reach import KukaReach, PandaReach
 from metamotor.envs.cart_pole import CartPole
 from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
 from metamotor.envs.core import (
@@ -33,7 +34,6 @@ from metamotor.envs.core import (
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.husky_traction import HuskyTraction
-from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
@@ -48,6 +48,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         PointNavigation,
         PointNavigationSparse,
         PandaReach,
+        KukaReach,
         HalfCheetahDirection,
         CartPole,
         CartPoleSwingUp,

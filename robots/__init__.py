@@ -6,6 +6,7 @@ from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.husky import Husky
+from metamotor.robots.kuka import Kuka
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.pendulum import Pendulum
@@ -13,6 +14,7 @@ from metamotor.robots.properties import Property
 from metamotor.robots.quadrotor import Quadrotor
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
+from metamotor.robots.xarm6 import XArm6
 
 __all__ = [
     "A1",
@@ -21,6 +23,7 @@ __all__ = [
     "HalfCheetah",
     "Husky",
     "Joints",
+    "Kuka",
     "PDMotors",
     "Panda",
     "Pendulum",
@@ -29,5 +32,6 @@ __all__ = [
     "Robot",
     "Simulator",
     "Snapshot",
+    "XArm6",
     "raw_periods_per_second",
 ]

@@ -13,7 +13,7 @@ from metamotor.robots.simulator import JointState
 
 
 class PDMotors:
-    """Joint motors as legged robots have them: τ = s clip(τ* + Kp (q* − q) − Kd q̇, ±τ_max).
+    """Joint motors as robots have them: τ = s clip(τ* + w (Kp (q* − q) − Kd q̇), ±τ_max).
 
     The target q* and the torque τ* may arrive late, as they do over a robot's bus.
 
@@ -22,6 +22,7 @@ class PDMotors:
         damping: Kd [N·m·s/rad].
         max_torque: τ_max of each joint [N·m].
         time_step: of the physics [s].
+        shares: w of each joint: what share of the gains it has; all of them by default.
     """
 
     stiffness: float
@@ -30,12 +31,19 @@ class PDMotors:
     """s of each joint: what share of its torque a motor still gives; 0 is a dead one."""
 
     def __init__(
-        self, *, stiffness: float, damping: float, max_torque: Sequence[float], time_step: float
+        self,
+        *,
+        stiffness: float,
+        damping: float,
+        max_torque: Sequence[float],
+        time_step: float,
+        shares: Sequence[float] | None = None,
     ) -> None:
         self.stiffness = stiffness
         self.damping = damping
         self._limits = [float(limit) for limit in max_torque]
         self._time_step = time_step
+        self._shares = [1.0] * len(self._limits) if shares is None else [*shares]
         self._none: Sequence[float] = [0.0] * len(self._limits)
         self.strengths = [1.0] * len(self._limits)
         self._sent: tuple[Sequence[float], Sequence[float]]
@@ -52,9 +60,9 @@ class PDMotors:
     def latency(self, seconds: float) -> None:
         self._delay = round(seconds / self._time_step)
 
-    def hold(self, targets: Sequence[float]) -> None:
-        """Start anew, holding a pose [rad], with nothing under way."""
-        self._sent = (targets, self._none)
+    def hold(self, targets: Sequence[float], torques: Sequence[float] | None = None) -> None:
+        """Start anew, holding a pose q* [rad] with torques τ* [N·m], and nothing under way."""
+        self.aim(targets, torques)
         self._under_way = deque([self._sent] * self._delay)
 
     def aim(self, targets: Sequence[float], torques: Sequence[float] | None = None) -> None:
@@ -69,10 +77,10 @@ class PDMotors:
             targets, extra = self._under_way.popleft()
         stiffness, damping = self.stiffness, self.damping
         commands = []
-        for target, torque, (position, velocity, _, _), strength, limit in zip(
-            targets, extra, states, self.strengths, self._limits, strict=True
+        for target, torque, (position, velocity, _, _), share, strength, limit in zip(
+            targets, extra, states, self._shares, self.strengths, self._limits, strict=True
         ):
-            torque += stiffness * (target - position) - damping * velocity
+            torque += share * (stiffness * (target - position) - damping * velocity)
             torque = limit if torque > limit else -limit if torque < -limit else torque
             commands.append(strength * torque)
         return commands

@@ -41,6 +41,21 @@ TD3_KWARGS = {
 TD3_BASE = BaseLearner(algorithm="TD3", activation="ReLU", base_kwargs=json.dumps(TD3_KWARGS))
 """TD3 that learns something in 500 steps: from the first one, as often as it acts, with targets that follow quickly."""
 
+REACH = Preset(
+    total_timesteps=700_000,
+    base=BaseLearner(gamma=0.85, gae_lambda=0.8, normalize_advantage=False, log_std_init=-0.7),
+    config=MAMLConfig(
+        meta_batch_size=10,
+        episodes_per_task=10,
+        inner_lr=0.4,
+        inner_lr_lr=2e-2,
+        outer_lr=2e-3,
+        n_epochs=10,
+    ),
+    validation=ValidationOptions(validation_interval=7),
+)
+"""MAML on reaching, with whichever arm."""
+
 PRESETS = {
     ("PointNavigation-v0", "MAML"): Preset(
         total_timesteps=2_320_000,
@@ -49,19 +64,8 @@ PRESETS = {
         validation=ValidationOptions(validation_interval=4),
         support_episodes=20,
     ),
-    ("PandaReach-v0", "MAML"): Preset(
-        total_timesteps=700_000,
-        base=BaseLearner(gamma=0.85, gae_lambda=0.8, normalize_advantage=False, log_std_init=-0.7),
-        config=MAMLConfig(
-            meta_batch_size=10,
-            episodes_per_task=10,
-            inner_lr=0.4,
-            inner_lr_lr=2e-2,
-            outer_lr=2e-3,
-            n_epochs=10,
-        ),
-        validation=ValidationOptions(validation_interval=7),
-    ),
+    ("PandaReach-v0", "MAML"): REACH,
+    ("KukaReach-v0", "MAML"): REACH,
     ("HalfCheetahDirection-v0", "MAML"): Preset(
         total_timesteps=600_000,
         base=BaseLearner(gamma=0.97, gae_lambda=0.9, net_arch=(96, 96), log_std_init=-0.7),

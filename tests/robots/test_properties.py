@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from metamotor.robots import A1, CartPole, Robot
+from metamotor.robots import A1, CartPole, Kuka, Panda, Robot, XArm6
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.properties import Property
 
@@ -14,7 +14,7 @@ def state(position: float, velocity: float) -> tuple[float, float, tuple[float, 
     return position, velocity, (), 0.0
 
 
-@pytest.mark.parametrize("robot_type", [A1, CartPole])
+@pytest.mark.parametrize("robot_type", [A1, CartPole, Panda, Kuka, XArm6])
 class TestConfigure:
     def test_starts_at_the_nominal_values(self, robot_type: Callable[[], Robot]) -> None:
         with robot_type() as robot:
@@ -57,6 +57,15 @@ class TestPDMotors:
         motors.latency = latency
         motors.hold([0.0, 0.0])
         return motors
+
+    def test_shares_scale_the_gains_of_a_joint(self) -> None:
+        motors = PDMotors(
+            stiffness=10.0, damping=2.0, max_torque=[5.0] * 2, time_step=0.01, shares=[1.0, 0.5]
+        )
+        motors.hold([0.3, 0.3], [0.1, 0.1])
+        states = [state(0.1, 0.2)] * 2
+        full = 10 * 0.2 - 2 * 0.2
+        assert motors.torques(states) == pytest.approx([0.1 + full, 0.1 + 0.5 * full])
 
     def test_are_clipped_springs_of_what_strength_is_left(self) -> None:
         motors = self.motors()
