@@ -5,6 +5,7 @@ from __future__ import annotations
 from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
+from metamotor.robots.hopper import Hopper
 from metamotor.robots.husky import Husky
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.motors import PDMotors
@@ -14,6 +15,7 @@ from metamotor.robots.properties import Property
 from metamotor.robots.quadrotor import Quadrotor
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
+from metamotor.robots.walker2d import Walker2d
 from metamotor.robots.xarm6 import XArm6
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Camera",
     "CartPole",
     "HalfCheetah",
+    "Hopper",
     "Husky",
     "Joints",
     "Kuka",
@@ -32,6 +35,7 @@ __all__ = [
     "Robot",
     "Simulator",
     "Snapshot",
+    "Walker2d",
     "XArm6",
     "raw_periods_per_second",
 ]

@@ -220,14 +220,12 @@ class Simulator(Closing):
     def set_dynamics(self, body: int, link: int, **properties: Any) -> None:
         """Change physical properties of a link (-1 is the base), by PyBullet's names of `changeDynamics`.
 
-        They outlive `restore` and every reset. A new mass makes the engine compute the moments of inertia again, so
-        that `localInertiaDiagonal` is applied after it.
+        They outlive `restore` and every reset. Each is a call of its own: beside a damping the engine forgets
+        friction, and a new mass makes it compute the moments of inertia again, so that they are applied last.
         """
-        inertia = properties.pop("localInertiaDiagonal", None)
-        pybullet.changeDynamics(body, link, **properties, physicsClientId=self._client)
-        if inertia is not None:
+        for name in sorted(properties, key=lambda name: name == "localInertiaDiagonal"):
             pybullet.changeDynamics(
-                body, link, localInertiaDiagonal=inertia, physicsClientId=self._client
+                body, link, **{name: properties[name]}, physicsClientId=self._client
             )
 
     def set_gravity(self, acceleration: Vector) -> None:
@@ -242,6 +240,10 @@ class Simulator(Closing):
         """Return the principal moments of inertia of a link [kg·m²]; -1 is the base."""
         moments: tuple[float, float, float] = pybullet.getDynamicsInfo(body, link, self._client)[2]
         return moments
+
+    def friction(self, body: int, link: int) -> float:
+        """Return the friction coefficient of a link; -1 is the base."""
+        return float(pybullet.getDynamicsInfo(body, link, self._client)[1])
 
     def link_position(self, body: int, link: int) -> tuple[float, float, float]:
         """Return where the frame of a link is [m]."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from metamotor.robots import HalfCheetah
-from metamotor.robots.half_cheetah_model import LINKS, RADIUS, ROOT_HEIGHT, TORSO, Capsule
+from metamotor.robots.half_cheetah_model import LINKS, RADIUS, ROOT_HEIGHT, TORSO
+from metamotor.robots.planar_model import Capsule
 from metamotor.robots.simulator import data_path
 
 Drawing: TypeAlias = "ElementTree.ElementTree[ElementTree.Element]"
@@ -54,7 +55,7 @@ class TestDrawing:
         trunk, head = torso.findall("geom")
         assert numbers(torso, "pos") == [0.0, 0.0, ROOT_HEIGHT]
         assert numbers(trunk, "fromto") == [-0.5, 0.0, 0.0, 0.5, 0.0, 0.0]
-        assert TORSO[0] == Capsule(0.0, 0.0, np.pi / 2, 0.5)
+        assert TORSO[0] == Capsule(0.0, 0.0, np.pi / 2, 0.5, RADIUS)
         assert numbers(head, "pos") == [TORSO[1].x, 0.0, TORSO[1].z]
         assert numbers(head, "axisangle")[-1] == TORSO[1].angle
         assert numbers(head, "size") == [RADIUS, TORSO[1].half_length]
@@ -72,7 +73,7 @@ class TestModel:
         assert sum(masses) == pytest.approx(14.0)
 
     def test_moment_of_a_capsule_is_that_of_its_points(self) -> None:
-        capsule = Capsule(0.0, 0.0, 0.0, 0.1)
+        capsule = Capsule(0.0, 0.0, 0.0, 0.1, RADIUS)
         points = np.random.default_rng(0).uniform(-1, 1, (400_000, 3)) * [RADIUS, RADIUS, 0.146]
         beyond = np.maximum(np.abs(points[:, 2]) - 0.1, 0.0)
         inside = points[:, 0] ** 2 + points[:, 1] ** 2 + beyond**2 <= RADIUS**2
@@ -123,6 +124,10 @@ class TestMotion:
         reached = [state[0] for state in robot.read()[3:]]
         expected = HalfCheetah.NEUTRAL + targets * HalfCheetah.REACH
         assert reached == pytest.approx(expected, abs=0.02)
+
+    def test_rubs_as_the_published_policies_know_it(self, robot: HalfCheetah) -> None:
+        # Not the 0.8 of the file.
+        assert {robot.simulator.friction(robot.body, link) for link in robot.joints.links} == {0.5}
 
     def test_torque_is_limited(self, robot: HalfCheetah) -> None:
         for targets in ([1.0] * 6, [-1.0] * 6):

@@ -5,16 +5,23 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from metamotor.robots import A1, CartPole, Kuka, Panda, Robot, XArm6
+from metamotor import robots
+from metamotor.robots import A1, CartPole, Robot
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.properties import Property
+
+ROBOTS = [
+    found
+    for found in vars(robots).values()
+    if isinstance(found, type) and issubclass(found, Robot) and found.PROPERTIES
+]
 
 
 def state(position: float, velocity: float) -> tuple[float, float, tuple[float, ...], float]:
     return position, velocity, (), 0.0
 
 
-@pytest.mark.parametrize("robot_type", [A1, CartPole, Panda, Kuka, XArm6])
+@pytest.mark.parametrize("robot_type", ROBOTS)
 class TestConfigure:
     def test_starts_at_the_nominal_values(self, robot_type: Callable[[], Robot]) -> None:
         with robot_type() as robot:

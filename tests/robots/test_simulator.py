@@ -219,6 +219,16 @@ class TestModels:
             assert cart_pole.read()[1][0] == 0.1, "and yet they are reset"
 
 
+class TestDynamics:
+    def test_friction_is_set_beside_damping(self) -> None:
+        with HalfCheetah() as robot:
+            link = robot.joints.links[-1]
+            robot.simulator.set_dynamics(
+                robot.body, link, lateralFriction=0.3, linearDamping=0.0, jointDamping=0.5
+            )
+            assert robot.simulator.friction(robot.body, link) == 0.3
+
+
 class TestRender:
     @pytest.mark.parametrize("kind", [Panda, HalfCheetah, CartPole])
     def test_draws_the_robot(self, kind: type[Robot]) -> None:

@@ -1,0 +1,24 @@
+"""The hopper: a planar runner with one leg; `hopper_model` says what it is made of."""
+
+from __future__ import annotations
+
+from metamotor.robots.hopper_model import HOPPER
+from metamotor.robots.planar_runner import PlanarRunner, runner_properties
+from metamotor.robots.simulator import Camera
+
+
+class Hopper(PlanarRunner):
+    """A hopper on level ground, facing +x."""
+
+    MODEL = HOPPER
+    JOINTS = tuple(link.name for link in MODEL.links)
+    MAX_TORQUE = tuple(link.torque / 2 for link in MODEL.links)
+    """Half of MuJoCo's [N·m], because the rotors' inertia is missing: five times what holding a deep crouch takes."""
+    NEUTRAL = (-0.3, -0.6, 0.37)
+    REACH = (0.3, 0.55, 0.4)
+    REST = (0.0, -0.113, -0.53)
+    PROPERTIES = runner_properties(JOINTS, PlanarRunner.FRICTION, most_damping=10.0)
+
+    SUBSTEPS = 5
+    SOLVER_ITERATIONS = 20
+    CAMERA = Camera(target=(0.0, 0.0, 0.7), distance=2.5, yaw=0.0, pitch=-10.0)
