@@ -191,8 +191,8 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         self._elapsed = 0
         if self._randomizer is None:
             return self._with_task(self._begin()), {}
-        named = dict(zip(self.family.parameters, self.task.as_array().tolist(), strict=True))
-        self._vary(self._randomizer.start(self.task.to_json(), named, self.np_random))
+        said = self._task_properties()
+        self._vary(self._randomizer.start(self.task.to_json(), said, self.np_random))
         return self._with_task(self._link.reset(self._begin(), self.np_random)), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
@@ -236,6 +236,11 @@ class TaskEnv(gymnasium.Env[Array, Array]):
     def properties(self) -> Mapping[str, Property]:
         """What of the robot and its world may be varied, by name."""
         return {}
+
+    def _task_properties(self) -> Mapping[str, float]:
+        """Return the properties that the task says: those that are parameters of it, by the same name."""
+        shared = [name for name in self.family.parameters if name in self.properties]
+        return {name: getattr(self.task, name) for name in shared}
 
     def _vary(self, values: Mapping[str, float]) -> None:
         own = {name: value for name, value in values.items() if name in self.properties}

@@ -61,16 +61,14 @@ class HuskyTractionEnv(SimulatedEnv[Husky]):
         super().__init__(family, Husky, render_mode)
         self._x = self._y = 0.0
 
-    def _configure(self) -> None:
-        super()._configure()
-        task = self.task
-        properties = {}
+    def _task_properties(self) -> Mapping[str, float]:
+        task, properties = self.task, dict(super()._task_properties())
         for number, (wheel, left) in enumerate(zip(Husky.WHEELS, _LEFT, strict=True)):
             friction = task.left_friction if left else task.right_friction
             properties[f"{wheel}.friction"] = friction / Husky.FRICTION
             weak = number == task.weak_wheel
             properties[f"{wheel}.strength"] = task.weak_strength if weak else 1.0
-        self.robot.configure(**properties)
+        return properties
 
     def _begin(self) -> Array:
         beside, turned = self.np_random.uniform(-1.0, 1.0, size=2).tolist()

@@ -246,19 +246,18 @@ class Randomizer:
         self._varied, self._properties = known, properties
 
     def start(
-        self, task: str, named: Mapping[str, float], generator: np.random.Generator
+        self, task: str, said: Mapping[str, float], generator: np.random.Generator
     ) -> dict[str, float]:
         """Return every varied property at the start of an episode.
 
         Args:
             task: as JSON; what is drawn for a task depends on it alone.
-            named: the task's parameters; a property that is one of them varies about it, others about their nominal
-                values.
+            said: properties that the task says, about which they vary; others vary about their nominal values.
             generator: the environment's own.
         """
         digest = hashlib.sha256(task.encode()).digest()
         of_task = np.random.default_rng(int.from_bytes(digest[:16], "big"))
-        self._base = {name: own.nominal for name, own in self._properties.items()} | dict(named)
+        self._base = {name: own.nominal for name, own in self._properties.items()} | dict(said)
         return {
             name: self._draw(name, of_task if how.when == "task" else generator)
             for name, how in self._varied.items()

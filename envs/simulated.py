@@ -48,20 +48,14 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         self.robot.close()
 
     def set_task(self, task: Any) -> None:
-        """Make `task` the one that the next `reset` starts.
-
-        What of it is a property of the robot, by its name, the robot is given at once.
+        """Make `task` the one that the next `reset` starts; the robot gets the properties that it says at once.
 
         Raises:
             TypeError: if it is not a task of this family.
             ValueError: if the robot cannot be so.
         """
         super().set_task(task)
-        self._configure_by_task()
-
-    def _configure_by_task(self) -> None:
-        shared = [name for name in self.family.parameters if name in self.robot.PROPERTIES]
-        self._configure({name: getattr(self.task, name) for name in shared})
+        self._configure(self._task_properties())
 
     def _configure(self, values: Mapping[str, float]) -> None:
         self.robot.configure(**values)
@@ -73,4 +67,4 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         # The engine switches off for good a body that it once saw at NaN; only a new one moves again.
         self.robot.close()
         self._build()
-        self._configure_by_task()
+        self._configure(self._task_properties())
