@@ -37,6 +37,7 @@ from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
+from metamotor.envs.racecar_drift import RacecarDrift
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -52,6 +53,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         CartPoleSwingUp,
         PendulumMass,
         HuskyTraction,
+        RacecarDrift,
         A1Locomotion,
     )
 }
