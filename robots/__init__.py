@@ -10,6 +10,7 @@ from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.pendulum import Pendulum
 from metamotor.robots.properties import Property
+from metamotor.robots.quadruped import Quadruped
 from metamotor.robots.racecar import Racecar
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
@@ -25,6 +26,7 @@ __all__ = [
     "Panda",
     "Pendulum",
     "Property",
+    "Quadruped",
     "Racecar",
     "Robot",
     "Simulator",
