@@ -37,6 +37,7 @@ from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
+from metamotor.envs.racecar_drift import RacecarDrift
 from metamotor.envs.randomization import PUBLISHED, Vary, choice, log_uniform, normal, uniform
 
 from_gymnasium = GymnasiumFamily
@@ -54,6 +55,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         CartPoleSwingUp,
         PendulumMass,
         HuskyTraction,
+        RacecarDrift,
         A1Locomotion,
     )
 }

@@ -13,6 +13,8 @@ from metamotor.robots.panda import Panda
 from metamotor.robots.pendulum import Pendulum
 from metamotor.robots.properties import Property
 from metamotor.robots.quadrotor import Quadrotor
+from metamotor.robots.quadruped import Quadruped
+from metamotor.robots.racecar import Racecar
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
 from metamotor.robots.walker2d import Walker2d
@@ -32,6 +34,8 @@ __all__ = [
     "Pendulum",
     "Property",
     "Quadrotor",
+    "Quadruped",
+    "Racecar",
     "Robot",
     "Simulator",
     "Snapshot",

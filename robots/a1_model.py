@@ -21,6 +21,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from metamotor.robots.boxes import box_inertia
+from metamotor.robots.quadruped import PAYLOAD
 from metamotor.robots.simulator import data_path
 
 Element: TypeAlias = ElementTree.Element
@@ -28,24 +30,12 @@ Array: TypeAlias = NDArray[np.float64]
 
 MODEL = "a1/a1.urdf"
 TRUNK = "trunk"
-PAYLOAD = "payload"
-"""Name of the payload's link and of its fixed joint."""
 PAYLOAD_SIZE = (0.2, 0.12, 0.08)
 """Length, width and height of the box that holds the payload [m]."""
 PAYLOAD_POSITION = (0.0, 0.0, 0.097)
 """Middle of the box in the trunk's frame: it stands on the trunk [m]."""
 COLLIDING = ("FR_lower", "FL_lower", "RR_lower", "RL_lower", TRUNK)
 """Links with a collision shape; a shank's is that of its toe."""
-
-
-def payload_inertia(mass: float) -> tuple[float, float, float]:
-    """Return the moments of inertia of the filled box about its middle [kg·m²]."""
-    x, y, z = PAYLOAD_SIZE
-    return (
-        mass * (y * y + z * z) / 12,
-        mass * (x * x + z * z) / 12,
-        mass * (x * x + y * y) / 12,
-    )
 
 
 def urdf() -> str:
@@ -113,7 +103,7 @@ def _merge(parent: Element, child: Element, offset: Array) -> None:
 
 def _payload() -> list[Element]:
     """Return the joint and the link of the payload; what it weighs is set later."""
-    xx, yy, zz = payload_inertia(1.0)
+    xx, yy, zz = box_inertia(1.0, PAYLOAD_SIZE)
     text = (
         f'<robot><joint name="{PAYLOAD}" type="fixed"><parent link="{TRUNK}"/><child link="{PAYLOAD}"/>'
         f'<origin xyz="{_text(np.array(PAYLOAD_POSITION))}"/></joint><link name="{PAYLOAD}">'

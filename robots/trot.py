@@ -1,4 +1,4 @@
-"""A trot for the A1: from a velocity to joint targets, by closed formulas over plain floats.
+"""A trot for quadrupeds: from a velocity to joint targets, by closed formulas over plain floats.
 
 Diagonal legs move together, the two pairs half a cycle apart. A leg in stance moves its foot back as fast as the trunk
 shall move forwards. A leg in swing brings its foot from where it lifted off to where the next stance shall begin: half
@@ -8,53 +8,72 @@ of a stance's way ahead of its neutral place, and farther on the side to which t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import acos, atan2, cos, pi, sin, sqrt
 
-HIP_X = 0.183
-"""Distance of the hips from the trunk's middle, forwards and backwards [m]."""
-HIP_Y = 0.047
-"""The same, sideways [m]."""
-ABDUCTION = 0.08505
-"""From the hip's axis outwards to the plane in which thigh and shank move [m]."""
-SEGMENT = 0.2
-"""Length of the thigh, and of the shank down to the middle of the toe [m]."""
-SHORTEST = 2 * SEGMENT * cos(2.69653369433 / 2)
-"""From the thigh's axis to the toe when the knee is bent to its limit [m]."""
-LONGEST = 2 * SEGMENT * cos(0.916297857297 / 2)
-"""The same when it is stretched to its limit [m]."""
-HEIGHT = 0.25
-"""Height of the hips above the middle of a toe in stance [m]."""
 BALANCE = 0.08
-"""How far aside a foot is put for each m/s that the trunk is too fast [s]. Without it one in two trots under random
-commands falls sideways; with a quarter of the period, Raibert's neutral point, it walks sideways a tenth slower."""
+"""How far aside a foot is put for each m/s that the trunk is too fast [s]. Without it one in two trots of an A1 under
+random commands falls sideways; with a quarter of the period, Raibert's neutral point, it walks sideways a tenth
+slower."""
 LEGS = (("FR", 1, -1), ("FL", 1, 1), ("RR", -1, -1), ("RL", -1, 1))
 """Name of each leg, whether it is in front (1) or behind (-1), and on the left (1) or right (-1)."""
-_FEET = tuple(
-    (front * HIP_X, side * (HIP_Y + ABDUCTION), side, 0.0 if front * side < 0 else 0.5)
-    for _, front, side in LEGS
-)
-"""Each foot's neutral place in the trunk's frame [m, m], its side, and by how much its phase is ahead."""
 
 
-def leg_joints(x: float, y: float, z: float, side: int) -> tuple[float, float, float]:
-    """Return the joint positions that put a toe somewhere; what is out of reach is approached.
+@dataclass(frozen=True)
+class Leg:
+    """The geometry of four legs of three joints, each other's mirror images.
 
-    Args:
-        x: from the hip forwards [m].
-        y: from the hip to the left [m].
-        z: from the hip upwards; the toe must be below it [m].
-        side: 1 for a left leg, -1 for a right one.
-
-    Returns:
-        Hip, thigh and knee [rad].
+    The hip turns about the x axis, thigh and knee about the y axis; at zero a leg points straight down.
     """
-    # Seen from the front, the leg is the hypotenuse over the abduction and the leg's plane.
-    drop = sqrt(max(y * y + z * z - ABDUCTION * ABDUCTION, SHORTEST * SHORTEST))
-    hip = atan2(z, y) + atan2(drop, side * ABDUCTION)
-    # Seen from the side, thigh and shank are the equal sides of a triangle.
-    length = min(max(sqrt(x * x + drop * drop), SHORTEST), LONGEST)
-    bend = acos(length / (2 * SEGMENT))
-    return hip, atan2(-x, drop) + bend, -2 * bend
+
+    hip_x: float
+    """Distance of the hips from the trunk's middle, forwards and backwards [m]."""
+    hip_y: float
+    """The same, sideways [m]."""
+    abduction: float
+    """From the hip's axis outwards to the plane in which thigh and shank move [m]."""
+    segment: float
+    """Length of the thigh, and of the shank down to the middle of the toe [m]."""
+    shortest: float
+    """From the thigh's axis to the toe when the knee is bent to its limit [m]."""
+    longest: float
+    """The same when it is stretched to its limit [m]."""
+    height: float
+    """Height of the hips above the middle of a toe in stance [m]."""
+
+    def joints(self, x: float, y: float, z: float, side: int) -> tuple[float, float, float]:
+        """Return the joint positions that put a toe somewhere; what is out of reach is approached.
+
+        Args:
+            x: from the hip forwards [m].
+            y: from the hip to the left [m].
+            z: from the hip upwards; the toe must be below it [m].
+            side: 1 for a left leg, -1 for a right one.
+
+        Returns:
+            Hip, thigh and knee [rad].
+        """
+        abduction, shortest = self.abduction, self.shortest
+        # Seen from the front, the leg is the hypotenuse over the abduction and the leg's plane.
+        drop = sqrt(max(y * y + z * z - abduction * abduction, shortest * shortest))
+        hip = atan2(z, y) + atan2(drop, side * abduction)
+        # Seen from the side, thigh and shank are the equal sides of a triangle.
+        length = min(max(sqrt(x * x + drop * drop), shortest), self.longest)
+        bend = acos(length / (2 * self.segment))
+        return hip, atan2(-x, drop) + bend, -2 * bend
+
+    def stance(self) -> tuple[float, ...]:
+        """Return the joint positions of standing, in the order of `LEGS` [rad]."""
+        return tuple(
+            angle
+            for _, _, side in LEGS
+            for angle in self.joints(0.0, side * self.abduction, -self.height, side)
+        )
+
+
+def reach(segment: float, knee: float) -> float:
+    """Return how far the toe is from the thigh's axis [m]; segments are this long [m], the knee is bent by [rad]."""
+    return 2 * segment * cos(knee / 2)
 
 
 class Trot:
@@ -62,10 +81,22 @@ class Trot:
 
     Args:
         period: of a cycle: a stance and a swing of each leg [s].
+        leg: what the legs are like.
     """
 
-    def __init__(self, period: float) -> None:
+    def __init__(self, period: float, leg: Leg) -> None:
         self.period = period
+        self.leg = leg
+        # Each foot's neutral place in the trunk's frame [m, m], its side, and by how much its phase is ahead.
+        self._feet = tuple(
+            (
+                front * leg.hip_x,
+                side * (leg.hip_y + leg.abduction),
+                side,
+                0.0 if front * side < 0 else 0.5,
+            )
+            for _, front, side in LEGS
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -105,12 +136,13 @@ class Trot:
         """
         phase = self.phase + seconds / self.period
         self.phase = phase = phase - 1.0 if phase >= 1.0 else phase
-        ahead = self.period / 4
+        ahead, geometry = self.period / 4, self.leg
+        abduction, height, segment = geometry.abduction, geometry.height, geometry.segment
         excess_x = BALANCE * (velocity[0] - forwards)
         excess_y = BALANCE * (velocity[1] - sideways)
         targets: list[float] = []
         torques: list[float] = []
-        for leg, (place_x, place_y, side, lead) in enumerate(_FEET):
+        for leg, (place_x, place_y, side, lead) in enumerate(self._feet):
             own = phase + lead
             own = own - 1.0 if own >= 1.0 else own
             # How fast the ground shall pass below the foot.
@@ -121,10 +153,10 @@ class Trot:
                 x -= velocity_x * seconds
                 y -= velocity_y * seconds
                 self._lift_offs[leg] = self._offsets[leg] = (x, y)
-                y += side * ABDUCTION
-                hip, thigh, knee = leg_joints(x, y, -HEIGHT, side)
+                y += side * abduction
+                hip, thigh, knee = geometry.joints(x, y, -height, side)
                 upright = support * cos(hip)
-                torques += (-support * y, upright * x, -upright * SEGMENT * sin(thigh + knee))
+                torques += (-support * y, upright * x, -upright * segment * sin(thigh + knee))
             else:
                 x, y = self._lift_offs[leg]
                 # From 0 to 1, at rest at both ends.
@@ -133,7 +165,7 @@ class Trot:
                 y += share * (velocity_y * ahead + excess_y - y)
                 self._offsets[leg] = (x, y)
                 lift = clearance * (0.5 - 0.5 * cos(4 * pi * own))
-                hip, thigh, knee = leg_joints(x, y + side * ABDUCTION, lift - HEIGHT, side)
+                hip, thigh, knee = geometry.joints(x, y + side * abduction, lift - height, side)
                 torques += (0.0, 0.0, 0.0)
             targets += (hip, thigh, knee)
         return targets, torques

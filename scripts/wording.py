@@ -17,6 +17,7 @@ REWARDS = {
     "CartPoleSwingUp-v0": "0 (hanging) to 1 (upright and at rest), less for a cart off the middle",
     "PendulumMass-v0": "0 (hanging) to 1 (upright), less for turning",
     "HuskyTraction-v0": "velocity along the lane [m/s] × 1 (in its middle) to 0 (beside it)",
+    "RacecarDrift-v0": "velocity along the circle [m/s] × 1 (on it) to 0 (beside it)",
     "A1Locomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
 }
 """The reward of one step, by family."""

@@ -11,7 +11,7 @@ from metamotor import envs
 from metamotor.envs.a1_locomotion import A1LocomotionTask
 from metamotor.robots import A1
 from metamotor.robots.simulator import BaseState
-from metamotor.robots.trot import ABDUCTION, LEGS, leg_joints
+from metamotor.robots.trot import LEGS
 
 Array = NDArray[Any]
 Policy = Callable[[Array], Array]
@@ -116,7 +116,9 @@ def test_falling_ends_the_episode_at_a_cost(
     env.robot._base.place(BaseState((0.0, 0.0, height), turn, (0.0, 0.0, -0.3), (0.0,) * 3))
     if height < 0.25:
         # Crouching, for the toes not to be in the ground.
-        crouch = [leg_joints(0.0, side * ABDUCTION, 0.02 - height, side) for _, _, side in LEGS]
+        crouch = [
+            A1.LEG.joints(0.0, side * A1.LEG.abduction, 0.02 - height, side) for _, _, side in LEGS
+        ]
         env.robot.joints.reset([angle for leg in crouch for angle in leg])
     _, reward, terminated, truncated, _ = env.step(np.zeros(5))
     assert (terminated, truncated) == (falls, False)

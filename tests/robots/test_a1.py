@@ -9,23 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from metamotor.robots import A1, Simulator
-from metamotor.robots.a1_model import MODEL, PAYLOAD_POSITION, PAYLOAD_SIZE, payload_inertia
+from metamotor.robots.a1_model import MODEL, PAYLOAD_POSITION, PAYLOAD_SIZE
+from metamotor.robots.boxes import box_inertia
 from metamotor.robots.simulator import BaseState, data_path
 from metamotor.robots.simulator.engine import pybullet
-from metamotor.robots.trot import (
-    ABDUCTION,
-    HEIGHT,
-    HIP_X,
-    HIP_Y,
-    LEGS,
-    LONGEST,
-    SEGMENT,
-    SHORTEST,
-    Trot,
-    leg_joints,
-)
+from metamotor.robots.trot import LEGS, Trot
 
 Array = NDArray[np.float64]
+LEG = A1.LEG
 WEIGHT = A1.MASS * 9.81
 STILL = (0.0, 0.0, 0.0)
 ON_THE_SPOT: dict[str, Any] = {
@@ -61,9 +52,9 @@ def rotation(axis: int, angle: float) -> Array:
 def toe(joints: Any, side: int) -> Array:
     """Where a toe is from its hip, by rotations joint by joint [m]."""
     hip, thigh, knee = joints
-    down = np.array([0.0, 0.0, -SEGMENT])
+    down = np.array([0.0, 0.0, -LEG.segment])
     shank = rotation(1, knee) @ down
-    place = np.array([0.0, side * ABDUCTION, 0.0]) + rotation(1, thigh) @ (down + shank)
+    place = np.array([0.0, side * LEG.abduction, 0.0]) + rotation(1, thigh) @ (down + shank)
     turned: Array = rotation(0, hip) @ place
     return turned
 
@@ -124,11 +115,13 @@ class TestModel:
             total, moved, loaded = composite(robot.simulator, robot.body)
             assert total - empty == pytest.approx(mass, abs=1e-12)
             box = (total * moved - empty * centre) / mass
-            height = HEIGHT + A1.TOE_RADIUS - 0.0005 + PAYLOAD_POSITION[2]
+            height = LEG.height + A1.TOE_RADIUS - 0.0005 + PAYLOAD_POSITION[2]
             assert box == pytest.approx([-0.0127, -0.0022, height], abs=1e-4)
             arm = box - centre
             pair = empty * mass / total * (arm @ arm * np.eye(3) - np.outer(arm, arm))
-            assert loaded == pytest.approx(tensor + pair + np.diag(payload_inertia(mass)), abs=1e-9)
+            assert loaded == pytest.approx(
+                tensor + pair + np.diag(box_inertia(mass, PAYLOAD_SIZE)), abs=1e-9
+            )
         robot.configure(payload=0.0)
         assert composite(robot.simulator, robot.body)[0] == empty
 
@@ -136,7 +129,7 @@ class TestModel:
         points = np.random.default_rng(0).uniform(-0.5, 0.5, (200_000, 3)) * PAYLOAD_SIZE
         squares = (points**2).mean(axis=0)
         expected = 2.0 * (squares.sum() - squares)
-        assert payload_inertia(2.0) == pytest.approx(expected, rel=1e-2)
+        assert box_inertia(2.0, PAYLOAD_SIZE) == pytest.approx(expected, rel=1e-2)
 
     @pytest.mark.parametrize("mass", [-0.1, float("nan"), float("inf")])
     def test_refuses_an_absurd_payload(self, robot: A1, mass: float) -> None:
@@ -153,14 +146,14 @@ class TestModel:
             return [float(word) for word in origin.attrib["xyz"].split()]
 
         for leg, front, side in LEGS:
-            assert offset(f"{leg}_hip_joint") == [front * HIP_X, side * HIP_Y, 0.0]
-            assert offset(f"{leg}_upper_joint") == [0.0, side * ABDUCTION, 0.0]
-            assert offset(f"{leg}_lower_joint") == [0.0, 0.0, -SEGMENT]
-            assert offset(f"{leg}_toe_fixed") == [0.0, 0.0, -SEGMENT]
+            assert offset(f"{leg}_hip_joint") == [front * LEG.hip_x, side * LEG.hip_y, 0.0]
+            assert offset(f"{leg}_upper_joint") == [0.0, side * LEG.abduction, 0.0]
+            assert offset(f"{leg}_lower_joint") == [0.0, 0.0, -LEG.segment]
+            assert offset(f"{leg}_toe_fixed") == [0.0, 0.0, -LEG.segment]
         assert robot.joints.names == A1.JOINTS
         lower, upper = robot.joints.lower[2], robot.joints.upper[2]
-        assert 2 * SEGMENT * np.cos(lower / 2) == pytest.approx(SHORTEST)
-        assert 2 * SEGMENT * np.cos(upper / 2) == pytest.approx(LONGEST)
+        assert 2 * LEG.segment * np.cos(lower / 2) == pytest.approx(LEG.shortest)
+        assert 2 * LEG.segment * np.cos(upper / 2) == pytest.approx(LEG.longest)
 
 
 class TestLeg:
@@ -172,39 +165,44 @@ class TestLeg:
             places = generator.uniform([-0.1, -0.08, -0.3], [0.1, 0.08, -0.15], (4, 3))
             pose: list[float] = []
             for (_, _, side), (x, y, z) in zip(LEGS, places, strict=True):
-                pose += leg_joints(x, y + side * ABDUCTION, z, side)
+                pose += LEG.joints(x, y + side * LEG.abduction, z, side)
             joints.reset(pose)
             assert (np.array(pose) <= joints.upper).all()
             assert (np.array(pose) >= joints.lower).all()
             for index, (leg, front, side) in enumerate(LEGS):
                 link = simulator.link(body, f"{leg}_toe_fixed")
-                hip = (front * HIP_X, side * (HIP_Y + ABDUCTION), 0.0)
+                hip = (front * LEG.hip_x, side * (LEG.hip_y + LEG.abduction), 0.0)
                 found = np.array(simulator.link_position(body, link)) - hip
                 assert found == pytest.approx(places[index], abs=1e-6)
 
     def test_mirrored_places_have_mirrored_joints(self) -> None:
-        hip, thigh, knee = leg_joints(0.05, 0.1, -0.2, 1)
-        assert leg_joints(0.05, -0.1, -0.2, -1) == pytest.approx((-hip, thigh, knee))
+        hip, thigh, knee = LEG.joints(0.05, 0.1, -0.2, 1)
+        assert LEG.joints(0.05, -0.1, -0.2, -1) == pytest.approx((-hip, thigh, knee))
 
     @pytest.mark.parametrize(
         "place",
-        [(0.0, ABDUCTION, -0.5), (0.4, 0.2, -0.2), (0.0, ABDUCTION, -0.01), (0.0, 0.0, -0.01)],
+        [
+            (0.0, LEG.abduction, -0.5),
+            (0.4, 0.2, -0.2),
+            (0.0, LEG.abduction, -0.01),
+            (0.0, 0.0, -0.01),
+        ],
     )
     def test_stays_inside_its_limits_out_of_reach(self, place: tuple[float, float, float]) -> None:
-        joints = leg_joints(*place, 1)
+        joints = LEG.joints(*place, 1)
         assert np.isfinite(joints).all()
         assert -2.6966 < joints[2] < -0.9162
 
     def test_points_at_what_is_too_far(self) -> None:
-        found = toe(leg_joints(0.3, ABDUCTION, -0.4, 1), 1)
-        assert found[:3] == pytest.approx([LONGEST * 0.6, ABDUCTION, -LONGEST * 0.8])
+        found = toe(LEG.joints(0.3, LEG.abduction, -0.4, 1), 1)
+        assert found[:3] == pytest.approx([LEG.longest * 0.6, LEG.abduction, -LEG.longest * 0.8])
 
 
 def feet(targets: list[float]) -> Array:
     """Where the toes are from their hips' neutral places. Shape: (4, 3)."""
     return np.array(
         [
-            toe(targets[3 * leg : 3 * leg + 3], side) - [0.0, side * ABDUCTION, 0.0]
+            toe(targets[3 * leg : 3 * leg + 3], side) - [0.0, side * LEG.abduction, 0.0]
             for leg, (_, _, side) in enumerate(LEGS)
         ]
     )
@@ -212,7 +210,7 @@ def feet(targets: list[float]) -> Array:
 
 def trot(steps: int, velocity: tuple[float, float] | None = None, **changes: float) -> Array:
     """The toes after each of many steps of 2 ms; the trunk as fast as it shall be. Shape: (steps, 4, 3)."""
-    gait, command = Trot(0.4), {**ON_THE_SPOT, **changes}
+    gait, command = Trot(0.4, LEG), {**ON_THE_SPOT, **changes}
     moving = velocity or (command["forwards"], command["sideways"])
     return np.array(
         [feet(gait.advance(0.002, velocity=moving, **command)[0]) for _ in range(steps)]
@@ -221,7 +219,7 @@ def trot(steps: int, velocity: tuple[float, float] | None = None, **changes: flo
 
 class TestTrot:
     def test_diagonal_legs_move_together_half_a_cycle_apart(self) -> None:
-        heights = trot(400)[:, :, 2] + HEIGHT
+        heights = trot(400)[:, :, 2] + LEG.height
         assert heights[:, 0] == pytest.approx(heights[:, 3])
         assert heights[:, 1] == pytest.approx(heights[:, 2])
         assert heights[:-100, 0] == pytest.approx(heights[100:, 1], abs=1e-9)
@@ -243,7 +241,7 @@ class TestTrot:
     def test_turning_moves_feet_around_the_middle(self) -> None:
         path = trot(400, turn=0.5)
         for leg, cycle in ((0, slice(205, 295)), (2, slice(305, 395))):
-            x, y = (LEGS[leg][1] * HIP_X, LEGS[leg][2] * (HIP_Y + ABDUCTION))
+            x, y = (LEGS[leg][1] * LEG.hip_x, LEGS[leg][2] * (LEG.hip_y + LEG.abduction))
             speed = np.diff(path[cycle, leg, :2], axis=0) / 0.002
             # Seen from a trunk that turns to the left, the ground turns to the right.
             assert speed == pytest.approx(np.tile([0.5 * y, -0.5 * x], (89, 1)))
@@ -254,7 +252,7 @@ class TestTrot:
         assert pushed[200, 0, 0] == pytest.approx(calm[200, 0, 0])
 
     def test_mirrored_commands_give_mirrored_targets(self) -> None:
-        one, other = Trot(0.4), Trot(0.4)
+        one, other = Trot(0.4, LEG), Trot(0.4, LEG)
         other.phase = 0.5
         command = {**ON_THE_SPOT, "forwards": 0.3}
         swapped = [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]
@@ -268,7 +266,7 @@ class TestTrot:
                 assert ours == pytest.approx(signs * np.array(theirs)[swapped], abs=1e-9)
 
     def test_torques_hold_the_support_force(self) -> None:
-        gait = Trot(0.4)
+        gait = Trot(0.4, LEG)
         command = {**ON_THE_SPOT, "forwards": 0.4, "sideways": 0.3, "support": 50.0}
         for step in range(1, 30):
             targets, torques = gait.advance(0.01, velocity=(0.4, 0.3), **command)
@@ -293,7 +291,7 @@ class TestMotion:
         assert robot.simulator.contact_count(robot.body) == 4
         assert np.abs(trunk.velocity).max() < 5e-3
         # Springs of 80 N·m/rad give way.
-        assert 0.25 < trunk.position[2] < HEIGHT + A1.TOE_RADIUS
+        assert 0.25 < trunk.position[2] < LEG.height + A1.TOE_RADIUS
         assert trunk.uprightness > 0.995
 
     def test_falls_freely(self, robot: A1) -> None:

@@ -1,0 +1,185 @@
+"""Quadrupeds with three joints a leg that trot by themselves, with a payload on their back.
+
+`trot` says how they walk, and `motors` how their joints are driven.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from metamotor.robots.attitude import Attitude, attitude
+from metamotor.robots.boxes import box_inertia
+from metamotor.robots.motors import PDMotors
+from metamotor.robots.properties import Property
+from metamotor.robots.robot import Robot
+from metamotor.robots.simulator import BaseState, Camera, Vector, data_path
+from metamotor.robots.trot import LEGS, Leg, Trot
+
+PAYLOAD = "payload"
+"""Name of the payload's link and of its fixed joint, in every model."""
+
+
+class Quadruped(Robot):
+    """A quadruped on level ground, facing +x."""
+
+    JOINTS: ClassVar[tuple[str, ...]] = tuple(
+        f"{leg}_{joint}_joint" for leg, _, _ in LEGS for joint in ("hip", "upper", "lower")
+    )
+    LEG: ClassVar[Leg]
+    """What its legs are like."""
+    STANCE: ClassVar[tuple[float, ...]]
+    """Joint positions when it stands [rad]."""
+    MASS: ClassVar[float]
+    """Without payload [kg]."""
+    CENTRE_HEIGHT: ClassVar[float] = 0.0
+    """Of the trunk's centre of mass above the hips [m]."""
+    TOE_RADIUS: ClassVar[float]
+    """[m]."""
+    PAYLOAD_SIZE: ClassVar[Vector]
+    """Length, width and height of the box that holds the payload [m]."""
+    STIFFNESS: ClassVar[float]
+    """Kp [N·m/rad]."""
+    DAMPING: ClassVar[float]
+    """Kd [N·m·s/rad]."""
+    MAX_TORQUE: ClassVar[tuple[float, float, float]]
+    """Greatest torques of hip, thigh and knee [N·m]."""
+    GAIT_PERIOD: ClassVar[float] = 0.4
+    """Of a cycle of the trot [s]."""
+    GAIT_SUBSTEPS: ClassVar[int] = 2
+    """Physics steps from one target of the trot to the next; the motors themselves work in every step."""
+    FRICTION: ClassVar[float] = 0.8
+    """Friction coefficient between the toes and the ground."""
+
+    TIME_STEP = 1 / 200
+    SUBSTEPS = 8
+    SOLVER_ITERATIONS = 20
+
+    @classmethod
+    @abstractmethod
+    def model(cls) -> str:
+        """Return the model as the text of a URDF."""
+
+    @classmethod
+    def walking_properties(cls, stiffness: float, damping: float) -> dict[str, Property]:
+        """Return `PROPERTIES`, which a subclass states with its own gains.
+
+        They are: payload on its back; friction of the toes; gains of the motors, how late their targets arrive, and
+        what share of its torque every motor, and each by itself, gives.
+        """
+        return {
+            "payload": Property("kg", 0.0),
+            "friction": Property("1", cls.FRICTION),
+            "stiffness": Property("N·m/rad", stiffness),
+            "damping": Property("N·m·s/rad", damping),
+            "latency": Property("s", 0.0, 0.0, 0.1),
+            "motor_strength": Property("1", 1.0),
+            **{f"{joint}.strength": Property("1", 1.0) for joint in cls.JOINTS},
+        }
+
+    def __init__(self, *, gui: bool = False) -> None:
+        super().__init__(gui=gui)
+        simulator = self.simulator
+        ground = simulator.load_urdf(data_path("plane_implicit.urdf"), fixed_base=True)
+        # The engine multiplies the coefficients of the two sides.
+        simulator.set_dynamics(ground, -1, lateralFriction=1.0)
+        self.body = simulator.load_urdf_text(self.model(), own_inertia=True)
+        self._base = simulator.body(self.body)
+        self.joints = simulator.joints(self.body, self.JOINTS)
+        self.joints.use_forces()
+        self._payload = simulator.link(self.body, PAYLOAD)
+        self._links = (-1, *self.joints.links, self._payload)
+        for link in self._links:
+            simulator.set_dynamics(self.body, link, linearDamping=0.0, angularDamping=0.0)
+        self.trot = Trot(self.GAIT_PERIOD, self.LEG)
+        self._motors = PDMotors(
+            stiffness=self.STIFFNESS,
+            damping=self.DAMPING,
+            max_torque=self.MAX_TORQUE * len(LEGS),
+            time_step=self.TIME_STEP,
+        )
+        self._configured(self.properties)
+        self.reset(self.STANCE)
+
+    def _configured(self, changed: Mapping[str, float]) -> None:
+        now, motors = self.properties, self._motors
+        if "payload" in changed:
+            mass = now["payload"]
+            self.simulator.set_dynamics(
+                self.body,
+                self._payload,
+                mass=mass,
+                localInertiaDiagonal=box_inertia(mass, self.PAYLOAD_SIZE),
+            )
+        if "friction" in changed:
+            for link in self._links:
+                self.simulator.set_dynamics(self.body, link, lateralFriction=now["friction"])
+        motors.stiffness, motors.damping = now["stiffness"], now["damping"]
+        motors.latency = now["latency"]
+        motors.strengths = [
+            now["motor_strength"] * now[f"{joint}.strength"] for joint in self.JOINTS
+        ]
+
+    def reset(self, joint_positions: Sequence[float], lift: float = 0.0) -> None:
+        """Put it at rest, the trunk level and above the origin, its motors holding the pose.
+
+        Args:
+            joint_positions: [rad].
+            lift: how high the toes are above the ground in the pose `STANCE` [m].
+        """
+        self.simulator.forget_contacts()
+        height = self.LEG.height + self.TOE_RADIUS + self.CENTRE_HEIGHT + lift
+        self._base.place(BaseState((0.0, 0.0, height), (0.0, 0.0, 0.0, 1.0), _STILL, _STILL))
+        self.joints.reset(joint_positions)
+        self.trot.reset()
+        self._motors.hold(joint_positions)
+
+    def trunk(self) -> Attitude:
+        """Return how the trunk is held and moves."""
+        return attitude(self._base.base())
+
+    def walk(
+        self, *, forwards: float, sideways: float, turn: float, clearance: float, support: float
+    ) -> None:
+        """Trot for one control period; see `Trot.advance` for the arguments."""
+        along, left, _ = self.trunk().velocity
+        for _ in range(self.SUBSTEPS // self.GAIT_SUBSTEPS):
+            self._motors.aim(
+                *self.trot.advance(
+                    self.TIME_STEP * self.GAIT_SUBSTEPS,
+                    forwards=forwards,
+                    sideways=sideways,
+                    turn=turn,
+                    clearance=clearance,
+                    support=support,
+                    velocity=(along, left),
+                )
+            )
+            self._step(self.GAIT_SUBSTEPS)
+
+    def advance(self) -> None:
+        """Let one control period pass, the motors' targets as they are."""
+        self._step(self.SUBSTEPS)
+
+    def _step(self, count: int) -> None:
+        joints, simulator, motors = self.joints, self.simulator, self._motors
+        for _ in range(count):
+            joints.command(motors.torques(joints.read()))
+            simulator.step()
+
+    def camera(self) -> Camera:
+        """Return a camera that follows the trunk."""
+        x, y, _ = self._base.base().position
+        return replace(self.CAMERA, target=(x, y, self.CAMERA.target[2]))
+
+    def excite(self, generator: np.random.Generator) -> None:
+        """Send the joints to random targets about standing."""
+        offsets = generator.uniform(-0.1, 0.1, size=len(self.STANCE))
+        self._motors.hold((offsets + self.STANCE).tolist())
+
+
+_STILL = (0.0, 0.0, 0.0)
