@@ -34,6 +34,7 @@ from metamotor.envs.core import (
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.point_navigation import PointNavigation
+from metamotor.envs.xarm_payload import XArmPayload
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -44,6 +45,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         PointNavigation,
         PandaReach,
         KukaReach,
+        XArmPayload,
         HalfCheetahDirection,
         CartPole,
         CartPoleSwingUp,
