@@ -33,6 +33,7 @@ from metamotor.envs.core import (
     TaskFamily,
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
+from metamotor.envs.panda_actuators import PandaActuators
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.xarm_payload import XArmPayload
 
@@ -45,6 +46,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         PointNavigation,
         PandaReach,
         KukaReach,
+        PandaActuators,
         XArmPayload,
         HalfCheetahDirection,
         CartPole,
