@@ -39,6 +39,9 @@ from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
 from metamotor.envs.racecar_drift import RacecarDrift
 from metamotor.envs.randomization import PUBLISHED, Vary, choice, log_uniform, normal, uniform
+from metamotor.envs.panda_actuators import PandaActuators
+from metamotor.envs.point_navigation import PointNavigation
+from metamotor.envs.xarm_payload import XArmPayload
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -50,6 +53,8 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         PointNavigationSparse,
         PandaReach,
         KukaReach,
+        PandaActuators,
+        XArmPayload,
         HalfCheetahDirection,
         CartPole,
         CartPoleSwingUp,

@@ -114,6 +114,7 @@ class XArm6(Arm):
                 linearDamping=0.0,
                 angularDamping=0.0,
             )
+        self._braked = True
         self._holders = [simulator.link(self.body, name) for name in _HOLDERS]
         self._motors = PDMotors(
             stiffness=self.STIFFNESS,
@@ -141,11 +142,12 @@ class XArm6(Arm):
         motors.strengths = [now[f"{joint}.strength"] for joint in self.JOINTS]
 
     def reset(self, joint_positions: Sequence[float]) -> None:
-        """Put the arm at rest in a pose [rad], its motors holding it there as far as they can."""
+        """Put the arm at rest in a pose [rad], held there until it is commanded."""
         self.simulator.forget_contacts()
         self.joints.reset(joint_positions)
         self.sense()
-        self._motors.hold(joint_positions, self.holding_torques())
+        self.command(joint_positions)
+        self._braked = True
 
     def holding_torques(self) -> list[float]:
         """Return what holds the arm, without a load, against gravity where it was sensed [N·m]."""
@@ -154,6 +156,8 @@ class XArm6(Arm):
     def command(self, targets: Sequence[float], torques: Sequence[float] | None = None) -> None:
         """Send the joints to targets.
 
+        Brakes hold the arm until the first command after a reset has arrived.
+
         Args:
             targets: [rad].
             torques: on top of those that hold the arm [N·m].
@@ -161,7 +165,12 @@ class XArm6(Arm):
         holding = self.holding_torques()
         if torques is not None:
             holding = [own + more for own, more in zip(holding, torques, strict=True)]
-        self._motors.aim(targets, holding)
+        if self._braked:
+            # Nothing moves until then, so that time need not pass.
+            self._motors.hold(targets, holding)
+            self._braked = False
+        else:
+            self._motors.aim(targets, holding)
 
     def advance(self) -> None:
         """Let one control period pass."""

@@ -12,6 +12,8 @@ REWARDS = {
     "PointNavigationSparse-v0": "1 − distance to the goal [m] within 0.2 m of it, 0 elsewhere",
     "PandaReach-v0": "−(distance of the hand to the goal / 25 cm)²",
     "KukaReach-v0": "−(distance of the hand to the goal / 25 cm)²",
+    "PandaActuators-v0": "−(distance of the hand to the goal / 25 cm)²",
+    "XArmPayload-v0": "−(distance of the hand from where it should be / 5 cm)²",
     "HalfCheetahDirection-v0": "velocity in the wanted direction [m/s]",
     "CartPole-v0": "1 while the pole is upright",
     "CartPoleSwingUp-v0": "0 (hanging) to 1 (upright and at rest), less for a cart off the middle",

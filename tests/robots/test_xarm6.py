@@ -161,6 +161,7 @@ class TestPayload:
     def test_torques_arrive_after_the_latency(self, robot: XArm6, late: int) -> None:
         robot.configure(latency=late / 240)
         robot.reset(XArm6.HOME)
+        robot.command(XArm6.HOME)
         moved = []
         for _ in range(3):
             robot.command(XArm6.HOME, [20.0, 0.0, 0.0, 0.0, 0.0, 0.0])
@@ -168,6 +169,14 @@ class TestPayload:
             robot.sense()
             moved.append(robot.joint_positions[0] > 1e-6)
         assert moved == [8 * period + 8 > late for period in range(3)]
+
+    def test_brakes_hold_until_the_first_command_has_arrived(self, robot: XArm6) -> None:
+        robot.configure(latency=16 / 240)
+        robot.reset(XArm6.HOME)
+        robot.command(XArm6.HOME, [20.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+        robot.advance()
+        robot.sense()
+        assert robot.joint_positions[0] > 1e-3
 
     def test_a_weak_joint_sinks(self, robot: XArm6) -> None:
         robot.configure(**{"joint2.strength": 0.5})
