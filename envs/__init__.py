@@ -34,6 +34,8 @@ from metamotor.envs.core import (
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
+from metamotor.envs.quadrotor_hover import QuadrotorHover
+from metamotor.envs.quadrotor_track import QuadrotorTrack
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -47,6 +49,8 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         CartPole,
         CartPoleSwingUp,
         A1Locomotion,
+        QuadrotorHover,
+        QuadrotorTrack,
     )
 }
 """Every family of this package by its id."""
