@@ -5,6 +5,7 @@ from __future__ import annotations
 from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
+from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.properties import Property
@@ -16,8 +17,10 @@ __all__ = [
     "A1",
     "Camera",
     "CartPole",
+    "Gait",
     "HalfCheetah",
     "Joints",
+    "Minitaur",
     "PDMotors",
     "Panda",
     "Property",
