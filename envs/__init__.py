@@ -42,6 +42,8 @@ from metamotor.envs.randomization import PUBLISHED, Vary, choice, log_uniform, n
 from metamotor.envs.panda_actuators import PandaActuators
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.xarm_payload import XArmPayload
+from metamotor.envs.quadrotor_hover import QuadrotorHover
+from metamotor.envs.quadrotor_track import QuadrotorTrack
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -62,6 +64,8 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         HuskyTraction,
         RacecarDrift,
         A1Locomotion,
+        QuadrotorHover,
+        QuadrotorTrack,
     )
 }
 """Every family of this package by its id."""

@@ -8,6 +8,7 @@ from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.hopper import Hopper
 from metamotor.robots.husky import Husky
 from metamotor.robots.kuka import Kuka
+from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.pendulum import Pendulum
@@ -24,11 +25,13 @@ __all__ = [
     "A1",
     "Camera",
     "CartPole",
+    "Gait",
     "HalfCheetah",
     "Hopper",
     "Husky",
     "Joints",
     "Kuka",
+    "Minitaur",
     "PDMotors",
     "Panda",
     "Pendulum",

@@ -23,6 +23,8 @@ class Attitude(NamedTuple):
     """Cosine of the angle between the base's and the world's vertical."""
     velocity: Vector
     """Of its centre of mass, in the base's frame: forwards, left, up [m/s]."""
+    world_velocity: Vector
+    """Of its centre of mass, in the world's frame [m/s]."""
     angular_velocity: Vector
     """In the base's frame [rad/s]."""
 
@@ -47,6 +49,7 @@ def attitude(base: BaseState) -> Attitude:
             yx * vx + yy * vy + yz * vz,
             zx * vx + zy * vy + zz * vz,
         ),
+        world_velocity=velocity,
         angular_velocity=(
             xx * wx + xy * wy + xz * wz,
             yx * wx + yy * wy + yz * wz,
