@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import asin, atan2
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,27 +15,9 @@ from metamotor.robots.a1_model import PAYLOAD, payload_inertia, urdf
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
-from metamotor.robots.simulator import BaseState, Camera, Vector, data_path
+from metamotor.robots.simulator import BaseState, Camera, data_path
 from metamotor.robots.trot import ABDUCTION, HEIGHT, LEGS, Trot, leg_joints
-
-
-class TrunkState(NamedTuple):
-    """How the trunk is held and moves."""
-
-    position: Vector
-    """Of its centre of mass, in the world's frame [m]."""
-    roll: float
-    """To the right [rad]; the turns are yaw, then pitch, then roll."""
-    pitch: float
-    """Nose down [rad]."""
-    yaw: float
-    """To the left, in (−π, π] [rad]."""
-    uprightness: float
-    """Cosine of the angle between the trunk's and the world's vertical."""
-    velocity: Vector
-    """Of its centre of mass, in the trunk's frame: forwards, left, up [m/s]."""
-    angular_velocity: Vector
-    """In the trunk's frame [rad/s]."""
+from metamotor.robots.trunk import TrunkState, trunk_state
 
 
 class A1(Robot):
@@ -140,30 +121,7 @@ class A1(Robot):
 
     def trunk(self) -> TrunkState:
         """Return how the trunk is held and moves."""
-        position, (x, y, z, w), velocity, turning = self._base.base()
-        # The columns of the rotation matrix are the trunk's axes in the world's frame.
-        xx, xy, xz = 1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)
-        yx, yy, yz = 2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)
-        zx, zy, zz = 2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)
-        vx, vy, vz = velocity
-        wx, wy, wz = turning
-        return TrunkState(
-            position=position,
-            roll=atan2(yz, zz),
-            pitch=-asin(min(max(xz, -1.0), 1.0)),
-            yaw=atan2(xy, xx),
-            uprightness=zz,
-            velocity=(
-                xx * vx + xy * vy + xz * vz,
-                yx * vx + yy * vy + yz * vz,
-                zx * vx + zy * vy + zz * vz,
-            ),
-            angular_velocity=(
-                xx * wx + xy * wy + xz * wz,
-                yx * wx + yy * wy + yz * wz,
-                zx * wx + zy * wy + zz * wz,
-            ),
-        )
+        return trunk_state(self._base.base())
 
     def walk(
         self, *, forwards: float, sideways: float, turn: float, clearance: float, support: float
