@@ -18,6 +18,8 @@ import gymnasium
 
 from metamotor.envs.a1_locomotion import A1Locomotion
 from metamotor.envs.adapters import GymnasiumFamily
+from metamotor.envs.ant_direction import AntDirection
+from metamotor.envs.ant_goal import AntGoal
 from metamotor.envs.arm_reach import KukaReach, PandaReach
 from metamotor.envs.cart_pole import CartPole
 from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
@@ -33,17 +35,19 @@ from metamotor.envs.core import (
     TaskFamily,
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
+from metamotor.envs.half_cheetah_velocity import HalfCheetahVelocity
+from metamotor.envs.hopper_dynamics import HopperDynamics
 from metamotor.envs.husky_traction import HuskyTraction
+from metamotor.envs.panda_actuators import PandaActuators
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
-from metamotor.envs.racecar_drift import RacecarDrift
-from metamotor.envs.randomization import PUBLISHED, Vary, choice, log_uniform, normal, uniform
-from metamotor.envs.panda_actuators import PandaActuators
-from metamotor.envs.point_navigation import PointNavigation
-from metamotor.envs.xarm_payload import XArmPayload
 from metamotor.envs.quadrotor_hover import QuadrotorHover
 from metamotor.envs.quadrotor_track import QuadrotorTrack
+from metamotor.envs.racecar_drift import RacecarDrift
+from metamotor.envs.randomization import PUBLISHED, Vary, choice, log_uniform, normal, uniform
+from metamotor.envs.walker2d_dynamics import Walker2dDynamics
+from metamotor.envs.xarm_payload import XArmPayload
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -58,6 +62,11 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         PandaActuators,
         XArmPayload,
         HalfCheetahDirection,
+        HalfCheetahVelocity,
+        HopperDynamics,
+        Walker2dDynamics,
+        AntDirection,
+        AntGoal,
         CartPole,
         CartPoleSwingUp,
         PendulumMass,

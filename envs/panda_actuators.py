@@ -62,20 +62,18 @@ class PandaActuatorsEnv(ArmEnv[Panda]):
         self._along = self._across = (0.0, 0.0)
         super().__init__(family, Panda, render_mode)
 
-    def _configure(self) -> None:
+    def _task_properties(self) -> Mapping[str, float]:
+        faulty = Panda.JOINTS[round(self.task.faulty_joint) - 1]
+        return {
+            f"{joint}.response": self.task.response if joint == faulty else 1.0
+            for joint in Panda.JOINTS
+        }
+
+    def _begin(self) -> Array:
         task = self.task
-        faulty = Panda.JOINTS[round(task.faulty_joint) - 1]
-        self.robot.configure(
-            **{
-                f"{joint}.response": task.response if joint == faulty else 1.0
-                for joint in Panda.JOINTS
-            }
-        )
         cosine, sine = MAX_DISPLACEMENT * cos(task.yaw), MAX_DISPLACEMENT * sin(task.yaw)
         self._along = (cosine, sine)
         self._across = (-sine * task.mirror, cosine * task.mirror)
-
-    def _begin(self) -> Array:
         self.start()
         x, y, z = (float(self.np_random.uniform(low, high)) for low, high in GOALS)
         self._goal = (x, y, z)

@@ -160,11 +160,10 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         """Return what is observed of where it should be later, given cosine and sine of the yaw angle."""
         return []
 
-    def _configure(self) -> None:
-        super()._configure()
-        weak = {f"{rotor}.strength": 1.0 for rotor in Quadrotor.ROTORS}
-        weak[f"{self.task.weak_rotor}.strength"] = self.task.strength
-        self.robot.configure(**weak)
+    def _task_properties(self) -> Mapping[str, float]:
+        strengths = {f"{rotor}.strength": 1.0 for rotor in Quadrotor.ROTORS}
+        strengths[f"{self.task.weak_rotor}.strength"] = self.task.strength
+        return {**super()._task_properties(), **strengths}
 
     def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
         thrust, roll, pitch, yaw_rate = action

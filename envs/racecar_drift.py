@@ -61,15 +61,13 @@ class RacecarDriftEnv(SimulatedEnv[Racecar]):
         super().__init__(family, Racecar, render_mode)
         self._x, self._y, self._distance = RADIUS, 0.0, 0.0
 
-    def _configure(self) -> None:
-        super()._configure()
+    def _task_properties(self) -> Mapping[str, float]:
         friction = 2 * (self.task.front_friction,) + 2 * (self.task.rear_friction,)
-        self.robot.configure(
-            **{
-                f"{wheel}.friction": own / Racecar.FRICTION
-                for wheel, own in zip(Racecar.WHEELS, friction, strict=True)
-            }
-        )
+        of_wheels = {
+            f"{wheel}.friction": own / Racecar.FRICTION
+            for wheel, own in zip(Racecar.WHEELS, friction, strict=True)
+        }
+        return {**super()._task_properties(), **of_wheels}
 
     def _begin(self) -> Array:
         beside, turned = self.np_random.uniform(-1.0, 1.0, size=2).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metamotor.robots.a1 import A1
+from metamotor.robots.ant import Ant
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.hopper import Hopper
@@ -23,6 +24,7 @@ from metamotor.robots.xarm6 import XArm6
 
 __all__ = [
     "A1",
+    "Ant",
     "Camera",
     "CartPole",
     "Gait",

@@ -254,7 +254,7 @@ class TestProperties:
 
     def test_motors_give_no_more_than_their_share(self, robot: PlanarRunner) -> None:
         last = robot.JOINTS[-1]
-        robot.configure(motor_strength=0.5, **{f"{last}.strength": 0.1})
+        robot.configure(motor_strength=0.5, **{f"{last}_strength": 0.1})
         limits = 0.5 * np.array(robot.MAX_TORQUE)
         limits[-1] *= 0.1
         most = np.zeros(len(limits))
@@ -270,12 +270,26 @@ class TestProperties:
     @pytest.mark.parametrize("gain", [-1.0, 0.0, 0.5])
     def test_a_joint_goes_its_share_of_the_way(self, robot: PlanarRunner, gain: float) -> None:
         first = robot.JOINTS[0]
-        robot.configure(**{f"{first}.gain": gain})
+        robot.configure(**{f"{first}_gain": gain})
         in_the_air(robot)
         robot.pose([0.5] * len(robot.JOINTS))
         robot.simulator.step(120)
         way = (angles(robot) - robot.NEUTRAL) / robot.REACH
         assert way == pytest.approx([0.5 * gain, *[0.5] * (len(way) - 1)], abs=0.06)
+
+    @pytest.mark.parametrize("end", ["low", "high"])
+    def test_bears_its_limits(self, robot: PlanarRunner, end: str) -> None:
+        for name in ("mass_scale", "inertia_scale", "damping_scale"):
+            own = robot.PROPERTIES[name]
+            robot.configure(**{name: getattr(own, end)})
+            robot.reset((*robot.REST, *robot.NEUTRAL))
+            generator, fastest = np.random.default_rng(0), []
+            for _ in range(40):
+                robot.excite(generator)
+                robot.advance()
+                fastest.append(np.abs(speeds(robot)).max())
+            assert max(fastest) < 25.0, name
+            robot.configure(**{name: own.nominal})
 
     def test_what_was_changed_leaves_no_trace(self, robot: PlanarRunner) -> None:
         def motion() -> str:
@@ -288,7 +302,7 @@ class TestProperties:
 
         expected = motion()
         for name, own in robot.PROPERTIES.items():
-            robot.configure(**{name: 0.6})
+            robot.configure(**{name: 0.75})
             changed = motion()
             assert changed != expected, name
             robot.configure(**{name: own.nominal})
