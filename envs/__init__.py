@@ -33,6 +33,7 @@ from metamotor.envs.core import (
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.husky_traction import HuskyTraction
+from metamotor.envs.laikago_locomotion import LaikagoLocomotion
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
@@ -55,6 +56,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         HuskyTraction,
         RacecarDrift,
         A1Locomotion,
+        LaikagoLocomotion,
     )
 }
 """Every family of this package by its id."""

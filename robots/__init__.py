@@ -6,6 +6,7 @@ from metamotor.robots.a1 import A1
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.husky import Husky
+from metamotor.robots.laikago import Laikago
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.pendulum import Pendulum
@@ -22,6 +23,7 @@ __all__ = [
     "HalfCheetah",
     "Husky",
     "Joints",
+    "Laikago",
     "PDMotors",
     "Panda",
     "Pendulum",
