@@ -39,6 +39,8 @@ from metamotor.envs.half_cheetah_velocity import HalfCheetahVelocity
 from metamotor.envs.hopper_dynamics import HopperDynamics
 from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.panda_actuators import PandaActuators
+from metamotor.envs.laikago_locomotion import LaikagoLocomotion
+from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
@@ -75,6 +77,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         A1Locomotion,
         QuadrotorHover,
         QuadrotorTrack,
+        LaikagoLocomotion,
     )
 }
 """Every family of this package by its id."""

@@ -10,6 +10,7 @@ from metamotor.robots.hopper import Hopper
 from metamotor.robots.husky import Husky
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.minitaur import Gait, Minitaur
+from metamotor.robots.laikago import Laikago
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
 from metamotor.robots.pendulum import Pendulum
@@ -34,6 +35,7 @@ __all__ = [
     "Joints",
     "Kuka",
     "Minitaur",
+    "Laikago",
     "PDMotors",
     "Panda",
     "Pendulum",

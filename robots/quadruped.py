@@ -50,6 +50,8 @@ class Quadruped(Robot):
     """Greatest torques of hip, thigh and knee [N·m]."""
     GAIT_PERIOD: ClassVar[float] = 0.4
     """Of a cycle of the trot [s]."""
+    BALANCE: ClassVar[float]
+    """How far aside a foot is put for each m/s that the trunk is too fast [s]."""
     GAIT_SUBSTEPS: ClassVar[int] = 2
     """Physics steps from one target of the trot to the next; the motors themselves work in every step."""
     FRICTION: ClassVar[float] = 0.8
@@ -95,7 +97,7 @@ class Quadruped(Robot):
         self._links = (-1, *self.joints.links, self._payload)
         for link in self._links:
             simulator.set_dynamics(self.body, link, linearDamping=0.0, angularDamping=0.0)
-        self.trot = Trot(self.GAIT_PERIOD, self.LEG)
+        self.trot = Trot(self.GAIT_PERIOD, self.LEG, self.BALANCE)
         self._motors = PDMotors(
             stiffness=self.STIFFNESS,
             damping=self.DAMPING,

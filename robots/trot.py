@@ -11,10 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import acos, atan2, cos, pi, sin, sqrt
 
-BALANCE = 0.08
-"""How far aside a foot is put for each m/s that the trunk is too fast [s]. Without it one in two trots of an A1 under
-random commands falls sideways; with a quarter of the period, Raibert's neutral point, it walks sideways a tenth
-slower."""
 LEGS = (("FR", 1, -1), ("FL", 1, 1), ("RR", -1, -1), ("RL", -1, 1))
 """Name of each leg, whether it is in front (1) or behind (-1), and on the left (1) or right (-1)."""
 
@@ -82,11 +78,13 @@ class Trot:
     Args:
         period: of a cycle: a stance and a swing of each leg [s].
         leg: what the legs are like.
+        balance: how far aside a foot is put for each m/s that the trunk is too fast [s].
     """
 
-    def __init__(self, period: float, leg: Leg) -> None:
+    def __init__(self, period: float, leg: Leg, balance: float) -> None:
         self.period = period
         self.leg = leg
+        self.balance = balance
         # Each foot's neutral place in the trunk's frame [m, m], its side, and by how much its phase is ahead.
         self._feet = tuple(
             (
@@ -138,8 +136,9 @@ class Trot:
         self.phase = phase = phase - 1.0 if phase >= 1.0 else phase
         ahead, geometry = self.period / 4, self.leg
         abduction, height, segment = geometry.abduction, geometry.height, geometry.segment
-        excess_x = BALANCE * (velocity[0] - forwards)
-        excess_y = BALANCE * (velocity[1] - sideways)
+        balance = self.balance
+        excess_x = balance * (velocity[0] - forwards)
+        excess_y = balance * (velocity[1] - sideways)
         targets: list[float] = []
         torques: list[float] = []
         for leg, (place_x, place_y, side, lead) in enumerate(self._feet):

@@ -26,6 +26,7 @@ REWARDS = {
     "HuskyTraction-v0": "velocity along the lane [m/s] × 1 (in its middle) to 0 (beside it)",
     "RacecarDrift-v0": "velocity along the circle [m/s] × 1 (on it) to 0 (beside it)",
     "A1Locomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
+    "LaikagoLocomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
 }
 """The reward of one step, by family."""
 

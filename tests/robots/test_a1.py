@@ -210,7 +210,7 @@ def feet(targets: list[float]) -> Array:
 
 def trot(steps: int, velocity: tuple[float, float] | None = None, **changes: float) -> Array:
     """The toes after each of many steps of 2 ms; the trunk as fast as it shall be. Shape: (steps, 4, 3)."""
-    gait, command = Trot(0.4, LEG), {**ON_THE_SPOT, **changes}
+    gait, command = Trot(0.4, LEG, 0.08), {**ON_THE_SPOT, **changes}
     moving = velocity or (command["forwards"], command["sideways"])
     return np.array(
         [feet(gait.advance(0.002, velocity=moving, **command)[0]) for _ in range(steps)]
@@ -252,7 +252,7 @@ class TestTrot:
         assert pushed[200, 0, 0] == pytest.approx(calm[200, 0, 0])
 
     def test_mirrored_commands_give_mirrored_targets(self) -> None:
-        one, other = Trot(0.4, LEG), Trot(0.4, LEG)
+        one, other = Trot(0.4, LEG, 0.08), Trot(0.4, LEG, 0.08)
         other.phase = 0.5
         command = {**ON_THE_SPOT, "forwards": 0.3}
         swapped = [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]
@@ -266,7 +266,7 @@ class TestTrot:
                 assert ours == pytest.approx(signs * np.array(theirs)[swapped], abs=1e-9)
 
     def test_torques_hold_the_support_force(self) -> None:
-        gait = Trot(0.4, LEG)
+        gait = Trot(0.4, LEG, 0.08)
         command = {**ON_THE_SPOT, "forwards": 0.4, "sideways": 0.3, "support": 50.0}
         for step in range(1, 30):
             targets, torques = gait.advance(0.01, velocity=(0.4, 0.3), **command)
