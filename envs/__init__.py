@@ -34,6 +34,7 @@ from metamotor.envs.core import (
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.panda_actuators import PandaActuators
+from metamotor.envs.panda_push import PandaPush
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.xarm_payload import XArmPayload
 
@@ -47,6 +48,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         PandaReach,
         KukaReach,
         PandaActuators,
+        PandaPush,
         XArmPayload,
         HalfCheetahDirection,
         CartPole,

@@ -8,6 +8,7 @@ from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
+from metamotor.robots.panda_table import PandaTable
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot, raw_periods_per_second
 from metamotor.robots.simulator import Camera, Joints, Simulator, Snapshot
@@ -22,6 +23,7 @@ __all__ = [
     "Kuka",
     "PDMotors",
     "Panda",
+    "PandaTable",
     "Property",
     "Robot",
     "Simulator",
