@@ -38,9 +38,9 @@ from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.half_cheetah_velocity import HalfCheetahVelocity
 from metamotor.envs.hopper_dynamics import HopperDynamics
 from metamotor.envs.husky_traction import HuskyTraction
-from metamotor.envs.panda_actuators import PandaActuators
 from metamotor.envs.laikago_locomotion import LaikagoLocomotion
-from metamotor.envs.panda_reach import PandaReach
+from metamotor.envs.panda_actuators import PandaActuators
+from metamotor.envs.panda_push import PandaPush
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
@@ -62,6 +62,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         PandaReach,
         KukaReach,
         PandaActuators,
+        PandaPush,
         XArmPayload,
         HalfCheetahDirection,
         HalfCheetahVelocity,

@@ -9,10 +9,11 @@ from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.hopper import Hopper
 from metamotor.robots.husky import Husky
 from metamotor.robots.kuka import Kuka
-from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.laikago import Laikago
+from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
+from metamotor.robots.panda_table import PandaTable
 from metamotor.robots.pendulum import Pendulum
 from metamotor.robots.properties import Property
 from metamotor.robots.quadrotor import Quadrotor
@@ -34,10 +35,11 @@ __all__ = [
     "Husky",
     "Joints",
     "Kuka",
-    "Minitaur",
     "Laikago",
+    "Minitaur",
     "PDMotors",
     "Panda",
+    "PandaTable",
     "Pendulum",
     "Property",
     "Quadrotor",

@@ -32,14 +32,23 @@ class ServoArm(Arm):
 
     def __init__(self, *, gui: bool = False) -> None:
         super().__init__(gui=gui)
-        text = arm_urdf(
-            self.MODEL, parent=self.LAST_LINK, holders=[(PAYLOAD, (0.0, 0.0, self.HAND))]
+        self.body = self.simulator.load_urdf_text(
+            self._urdf(), fixed_base=True, merge_fixed_links=True
         )
-        self.body = self.simulator.load_urdf_text(text, fixed_base=True, merge_fixed_links=True)
         self.joints = self.simulator.joints(self.body, self.JOINTS)
         self._payload = self.simulator.link(self.body, PAYLOAD)
         self._sent: Sequence[float] = self.HOME
+        self._furnish()
         self._configured(self.properties)
+
+    def _urdf(self) -> str:
+        """Return the arm as the text of a URDF."""
+        return arm_urdf(
+            self.MODEL, parent=self.LAST_LINK, holders=[(PAYLOAD, (0.0, 0.0, self.HAND))]
+        )
+
+    def _furnish(self) -> None:
+        """Load what else is in the arm's world."""
 
     def _configured(self, changed: Mapping[str, float]) -> None:
         now = self.properties

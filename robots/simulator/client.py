@@ -232,6 +232,10 @@ class Simulator(Closing):
         """Let everything fall in another direction, or faster or slower [m/s²]; it outlives `restore`."""
         pybullet.setGravity(*acceleration, self._client)
 
+    def let_pass(self, body: int, link: int, other: int) -> None:
+        """Let a link of a body pass through the base of another one, as if one of them were not there."""
+        pybullet.setCollisionFilterPair(body, other, link, -1, 0, self._client)
+
     def mass(self, body: int, link: int) -> float:
         """Return the mass of a link [kg]; -1 is the base."""
         return float(pybullet.getDynamicsInfo(body, link, self._client)[0])
