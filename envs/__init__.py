@@ -32,6 +32,7 @@ from metamotor.envs.core import (
     TaskFamily,
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
+from metamotor.envs.minitaur_battery import MinitaurBattery
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.quadrotor_hover import QuadrotorHover
@@ -51,6 +52,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         A1Locomotion,
         QuadrotorHover,
         QuadrotorTrack,
+        MinitaurBattery,
     )
 }
 """Every family of this package by its id."""
