@@ -42,6 +42,8 @@ from metamotor.envs.laikago_locomotion import LaikagoLocomotion
 from metamotor.envs.panda_actuators import PandaActuators
 from metamotor.envs.panda_push import PandaPush
 from metamotor.envs.pendulum_mass import PendulumMass
+from metamotor.envs.minitaur_battery import MinitaurBattery
+from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
 from metamotor.envs.quadrotor_hover import QuadrotorHover
@@ -79,6 +81,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         QuadrotorHover,
         QuadrotorTrack,
         LaikagoLocomotion,
+        MinitaurBattery,
     )
 }
 """Every family of this package by its id."""
