@@ -18,6 +18,8 @@ import gymnasium
 
 from metamotor.envs.a1_locomotion import A1Locomotion
 from metamotor.envs.adapters import GymnasiumFamily
+from metamotor.envs.ant_direction import AntDirection
+from metamotor.envs.ant_goal import AntGoal
 from metamotor.envs.cart_pole import CartPole
 from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
 from metamotor.envs.core import (
@@ -32,8 +34,11 @@ from metamotor.envs.core import (
     TaskFamily,
 )
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
+from metamotor.envs.half_cheetah_velocity import HalfCheetahVelocity
+from metamotor.envs.hopper_dynamics import HopperDynamics
 from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
+from metamotor.envs.walker2d_dynamics import Walker2dDynamics
 
 from_gymnasium = GymnasiumFamily
 """The verb for it: `envs.from_gymnasium(make_env, sample_task, apply_task, name=...)` makes a family."""
@@ -44,6 +49,11 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         PointNavigation,
         PandaReach,
         HalfCheetahDirection,
+        HalfCheetahVelocity,
+        HopperDynamics,
+        Walker2dDynamics,
+        AntDirection,
+        AntGoal,
         CartPole,
         CartPoleSwingUp,
         A1Locomotion,

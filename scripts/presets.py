@@ -41,6 +41,21 @@ TD3_KWARGS = {
 TD3_BASE = BaseLearner(algorithm="TD3", activation="ReLU", base_kwargs=json.dumps(TD3_KWARGS))
 """TD3 that learns something in 500 steps: from the first one, as often as it acts, with targets that follow quickly."""
 
+CONTEXT_CONFIG = MAMLConfig(
+    meta_batch_size=8,
+    episodes_per_task=10,
+    support_episodes=5,
+    adapted="context",
+    context_size=8,
+    inner_normalize=True,
+    inner_gamma=0.8,
+    inner_gae_lambda=0.9,
+    inner_lr=2.0,
+    outer_lr=1e-3,
+    n_epochs=20,
+)
+"""MAML of a context on robots that run and walk: what was found on the A1."""
+
 PRESETS = {
     ("PointNavigation-v0", "MAML"): Preset(
         total_timesteps=2_320_000,
@@ -81,6 +96,36 @@ PRESETS = {
         ),
         validation=ValidationOptions(validation_interval=6),
     ),
+    ("HalfCheetahVelocity-v0", "MAML"): Preset(
+        total_timesteps=600_000,
+        base=BaseLearner(gamma=0.97, gae_lambda=0.9, net_arch=(96, 96), log_std_init=-0.7),
+        config=CONTEXT_CONFIG,
+        validation=ValidationOptions(validation_interval=8),
+    ),
+    ("HopperDynamics-v0", "MAML"): Preset(
+        total_timesteps=600_000,
+        base=BaseLearner(gamma=0.97, gae_lambda=0.9, log_std_init=-0.7),
+        config=CONTEXT_CONFIG,
+        validation=ValidationOptions(validation_interval=8),
+    ),
+    ("Walker2dDynamics-v0", "MAML"): Preset(
+        total_timesteps=600_000,
+        base=BaseLearner(gamma=0.97, gae_lambda=0.9, log_std_init=-0.7),
+        config=CONTEXT_CONFIG,
+        validation=ValidationOptions(validation_interval=8),
+    ),
+    ("AntDirection-v0", "MAML"): Preset(
+        total_timesteps=1_000_000,
+        base=BaseLearner(gamma=0.97, gae_lambda=0.9, log_std_init=-0.7),
+        config=CONTEXT_CONFIG,
+        validation=ValidationOptions(validation_interval=8),
+    ),
+    ("AntGoal-v0", "MAML"): Preset(
+        total_timesteps=1_000_000,
+        base=BaseLearner(gamma=0.97, gae_lambda=0.9, log_std_init=-0.7),
+        config=CONTEXT_CONFIG,
+        validation=ValidationOptions(validation_interval=8),
+    ),
     ("CartPole-v0", "MAML"): Preset(
         total_timesteps=500_000,
         base=BaseLearner(gae_lambda=0.95, log_std_init=-0.7),
@@ -90,19 +135,7 @@ PRESETS = {
     ("A1Locomotion-v0", "MAML"): Preset(
         total_timesteps=350_000,
         base=BaseLearner(gamma=0.95, gae_lambda=0.9, log_std_init=-0.7),
-        config=MAMLConfig(
-            meta_batch_size=8,
-            episodes_per_task=10,
-            support_episodes=5,
-            adapted="context",
-            context_size=8,
-            inner_normalize=True,
-            inner_gamma=0.8,
-            inner_gae_lambda=0.9,
-            inner_lr=2.0,
-            outer_lr=1e-3,
-            n_epochs=20,
-        ),
+        config=CONTEXT_CONFIG,
         validation=ValidationOptions(validation_interval=8),
     ),
     ("CartPoleSwingUp-v0", "MAML"): Preset(

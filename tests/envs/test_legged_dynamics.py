@@ -1,0 +1,129 @@
+"""The hopper and the planar walker of unknown make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from metamotor import envs
+from metamotor.envs.hopper_dynamics import HopperDynamicsTask
+from metamotor.envs.walker2d_dynamics import Walker2dDynamicsTask
+
+Array = NDArray[np.float64]
+SIGNS = {"HopperDynamics-v0": ("leg", "foot"), "Walker2dDynamics-v0": ("knee", "ankle")}
+PLAIN = (1.0, 1.0, 1.0, 0.8, 1.0)
+
+
+@pytest.fixture(scope="module", params=SIGNS)
+def env(request: pytest.FixtureRequest) -> Iterator[Any]:
+    env = envs.make(request.param).make_env()
+    yield env
+    env.close()
+
+
+def task(env: Any, knee: float = 1.0, ankle: float = 1.0) -> Any:
+    make = env.family.task_type
+    assert make in (HopperDynamicsTask, Walker2dDynamicsTask)
+    return make(*PLAIN, knee, ankle)
+
+
+def mirrored(env: Any, action: Array, knee: float, ankle: float) -> Array:
+    """The action that does with this wiring what `action` does with the right one."""
+    legs: int = len(env.robot.JOINTS) // 3
+    signs: Array = np.tile([1.0, knee, ankle], legs)
+    return action * signs
+
+
+def episode(env: Any, task: Any, actions: Array) -> tuple[list[float], list[float]]:
+    """Rewards, and velocities forwards, until it falls or the actions are used up."""
+    env.reset(seed=0, options={"task": task})
+    rewards, velocities = [], []
+    for action in actions:
+        before = env.robot.read()[0][0]
+        _, reward, terminated, _, _ = env.step(action)
+        rewards.append(reward)
+        velocities.append((env.robot.read()[0][0] - before) * 48)
+        if terminated:
+            break
+    return rewards, velocities
+
+
+def random_actions(env: Any, scale: float, seed: int = 0) -> Array:
+    shape = (100, *env.action_space.shape)
+    return np.random.default_rng(seed).uniform(-scale, scale, shape)
+
+
+def test_reward_is_the_velocity_and_one_for_not_having_fallen(env: Any) -> None:
+    rewards, velocities = episode(env, task(env), random_actions(env, 0.4))
+    assert len(rewards) == 100
+    assert rewards == pytest.approx([velocity + 1.0 for velocity in velocities])
+    assert np.abs(velocities).max() > 0.3
+
+
+def test_standing_still_earns_one_a_step_in_any_task(env: Any) -> None:
+    for one in env.family.sample(20, split="out_of_range", seed=0):
+        rewards, _ = episode(env, one, random_actions(env, 0.0))
+        assert sum(rewards) == pytest.approx(100.0, abs=8.0)
+
+
+@pytest.mark.parametrize(("height", "pitch"), [(-0.5, 0.0), (0.3, 1.1), (0.3, -1.1)])
+def test_a_fall_ends_the_episode_without_the_one(env: Any, height: float, pitch: float) -> None:
+    env.reset(seed=0, options={"task": task(env)})
+    x, z, rest = env.robot.REST
+    # Low down, its legs are folded for no foot to be in the ground.
+    legs = env.robot.NEUTRAL if height > 0 else (-2.5, -2.5, 0.0) * (len(env.robot.JOINTS) // 3)
+    env.robot.reset((x, z + height, rest + pitch, *legs))
+    env._observe()
+    before = env.robot.read()[0][0]
+    _, reward, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape))
+    assert (terminated, truncated) == (True, False)
+    assert reward == pytest.approx((env.robot.read()[0][0] - before) * 48)
+
+
+def test_a_jump_is_no_fall(env: Any) -> None:
+    env.reset(seed=0, options={"task": task(env)})
+    x, z, rest = env.robot.REST
+    env.robot.reset((x, z + 0.3, rest + 0.8, *env.robot.NEUTRAL))
+    assert not env.step(np.zeros(env.action_space.shape))[2]
+
+
+@pytest.mark.parametrize(("knee", "ankle"), [(1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)])
+def test_who_knows_the_wiring_can_undo_it(env: Any, knee: float, ankle: float) -> None:
+    actions = random_actions(env, 0.5)
+    expected, _ = episode(env, task(env), actions)
+    undone, _ = episode(env, task(env, knee, ankle), mirrored(env, actions, knee, ankle))
+    assert undone == expected
+    wrong, _ = episode(env, task(env, knee, ankle), actions)
+    assert wrong[:50] != expected[:50]
+
+
+def test_the_robot_is_what_the_task_says(env: Any) -> None:
+    knee, ankle = SIGNS[env.family.name]
+    for one in env.family.sample(5, split="out_of_range", seed=1):
+        env.set_task(one)
+        now = env.robot.properties
+        for name in env.family.parameters:
+            if name in env.robot.PROPERTIES:
+                assert now[name] == getattr(one, name)
+        signs = [now[f"{joint}_gain"] for joint in env.robot.JOINTS]
+        legs = len(signs) // 3
+        assert signs == [1.0, getattr(one, f"{knee}_gain"), getattr(one, f"{ankle}_gain")] * legs
+
+
+def test_observation_is_scaled_as_documented(env: Any) -> None:
+    episode(env, task(env), random_actions(env, 0.4)[:30])
+    observation = env.step(np.zeros(env.action_space.shape))[0]
+    robot = env.robot
+    states = np.array([state[:2] for state in robot.read()])
+    joints = len(robot.JOINTS)
+    assert observation[0] * 0.1 + robot.REST[1] == pytest.approx(states[1, 0], abs=1e-6)
+    assert observation[1] * 0.5 == pytest.approx(states[2, 0], abs=1e-6)
+    assert observation[2:4] == pytest.approx(states[:2, 1], abs=1e-5)
+    assert observation[4] * 5 == pytest.approx(states[2, 1], abs=1e-5)
+    positions = observation[5 : 5 + joints] * robot.REACH + robot.NEUTRAL
+    assert positions == pytest.approx(states[3:, 0], abs=1e-5)
+    assert observation[5 + joints :] * 10 == pytest.approx(states[3:, 1], abs=1e-4)
