@@ -35,7 +35,7 @@ HIP_LIMITS = (radians(-40), radians(40))
 """To the left [rad]."""
 ANKLE_LIMITS = (radians(30), radians(100))
 """Down from level [rad]."""
-DAMPING = 1.0
+JOINT_DAMPING = 1.0
 """Of each joint [N·m·s/rad]."""
 
 _BALL = 4 / 3 * pi * TORSO_RADIUS**3
@@ -89,7 +89,7 @@ def urdf() -> str:
 def _joint(name: str, parent: str, place: str, axis: str, limits: tuple[float, float]) -> str:
     return (
         f'<joint name="{name}" type="revolute"><parent link="{parent}"/><child link="{name}"/>'
-        f'<origin {place}/><axis xyz="{axis}"/><dynamics damping="{DAMPING}"/>'
+        f'<origin {place}/><axis xyz="{axis}"/><dynamics damping="{JOINT_DAMPING}"/>'
         f'<limit lower="{limits[0]}" upper="{limits[1]}" effort="100" velocity="100"/></joint>'
     )
 

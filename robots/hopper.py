@@ -17,14 +17,16 @@ class Hopper(PlanarRunner):
     JOINTS = tuple(link.name for link in MODEL.links)
     DAMPING = tuple(link.damping for link in MODEL.links)
     MAX_TORQUE = tuple(link.torque / 2 for link in MODEL.links)
-    """Half of MuJoCo's [N·m], because the rotors' inertia is missing: five times what holding a deep crouch takes."""
+    """Greatest joint torques [N·m]: half of MuJoCo's, because the rotors' inertia is missing; three times what a deep
+    crouch takes."""
     NEUTRAL = (-0.3, -0.6, 0.37)
     REACH = (0.3, 0.55, 0.4)
     REST = (0.0, -0.113, -0.53)
     FRICTION: ClassVar[float] = 0.8
     """Friction coefficient between the links and the ground, MuJoCo's."""
-    PROPERTIES = runner_properties(JOINTS, FRICTION, most_damping=10.0)
+    PROPERTIES = runner_properties(JOINTS, FRICTION, lightest=0.1, most_damping=10.0)
 
     SUBSTEPS = 5
     SOLVER_ITERATIONS = 20
+    """Over the first 20 periods of random motion 20 sweeps stay within 1 mm and 1 mrad of 500, 10 within 23."""
     CAMERA = Camera(target=(0.0, 0.0, 0.7), distance=2.5, yaw=0.0, pitch=-10.0)

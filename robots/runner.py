@@ -14,7 +14,7 @@ from metamotor.robots.simulator import Joints, data_path
 
 
 def runner_properties(
-    joints: Sequence[str], friction: float, most_damping: float
+    joints: Sequence[str], friction: float, *, lightest: float, most_damping: float
 ) -> dict[str, Property]:
     """Return what may be changed about a runner.
 
@@ -27,12 +27,13 @@ def runner_properties(
     Args:
         joints: its hinges.
         friction: its own, on the ground.
+        lightest: smallest `mass_scale` and `inertia_scale`.
         most_damping: greatest `damping_scale`. The engine takes a joint's damping from the speed before a physics
-            step, so that a light link that is damped too much swings ever faster.
+            step, so that a link that is too light for it swings ever faster; weak motors hold it back less.
     """
     return {
-        "mass_scale": Property("1", 1.0, 0.1, 10.0),
-        "inertia_scale": Property("1", 1.0, 0.1, 10.0),
+        "mass_scale": Property("1", 1.0, lightest, 10.0),
+        "inertia_scale": Property("1", 1.0, lightest, 10.0),
         "friction": Property("1", friction),
         "damping_scale": Property("1", 1.0, 0.0, most_damping),
         "motor_strength": Property("1", 1.0),

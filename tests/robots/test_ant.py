@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from metamotor.robots import Ant
 from metamotor.robots.ant_model import (
     ANKLE_LIMITS,
-    DAMPING,
     DENSITY,
     HEADINGS,
     HIP,
     HIP_LIMITS,
+    JOINT_DAMPING,
     LEG_RADIUS,
     SHANK,
     TORSO_RADIUS,
@@ -64,7 +64,7 @@ def inside(points: Array, start: Array, end: Array, radius: float) -> NDArray[np
 
 class TestDrawing:
     def test_legs_are_those_of_the_file(self, drawing: ElementTree.Element) -> None:
-        assert numbers(drawing.find("default/joint"), "damping") == DAMPING
+        assert numbers(drawing.find("default/joint"), "damping") == JOINT_DAMPING
         assert numbers(drawing.find("worldbody/body/geom"), "size") == TORSO_RADIUS
         assert numbers(drawing.find("default/geom"), "friction")[0] == Ant.FRICTION
         for heading, leg in zip(HEADINGS, legs(drawing), strict=True):

@@ -277,6 +277,20 @@ class TestProperties:
         way = (angles(robot) - robot.NEUTRAL) / robot.REACH
         assert way == pytest.approx([0.5 * gain, *[0.5] * (len(way) - 1)], abs=0.06)
 
+    @pytest.mark.parametrize("end", ["low", "high"])
+    def test_bears_its_limits(self, robot: PlanarRunner, end: str) -> None:
+        for name in ("mass_scale", "inertia_scale", "damping_scale"):
+            own = robot.PROPERTIES[name]
+            robot.configure(**{name: getattr(own, end)})
+            robot.reset((*robot.REST, *robot.NEUTRAL))
+            generator, fastest = np.random.default_rng(0), []
+            for _ in range(40):
+                robot.excite(generator)
+                robot.advance()
+                fastest.append(np.abs(speeds(robot)).max())
+            assert max(fastest) < 25.0, name
+            robot.configure(**{name: own.nominal})
+
     def test_what_was_changed_leaves_no_trace(self, robot: PlanarRunner) -> None:
         def motion() -> str:
             robot.reset((*robot.REST, *robot.NEUTRAL))
@@ -288,7 +302,7 @@ class TestProperties:
 
         expected = motion()
         for name, own in robot.PROPERTIES.items():
-            robot.configure(**{name: 0.6})
+            robot.configure(**{name: 0.75})
             changed = motion()
             assert changed != expected, name
             robot.configure(**{name: own.nominal})
