@@ -39,11 +39,10 @@ from metamotor.envs.half_cheetah_velocity import HalfCheetahVelocity
 from metamotor.envs.hopper_dynamics import HopperDynamics
 from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.laikago_locomotion import LaikagoLocomotion
+from metamotor.envs.minitaur_battery import MinitaurBattery
 from metamotor.envs.panda_actuators import PandaActuators
 from metamotor.envs.panda_push import PandaPush
 from metamotor.envs.pendulum_mass import PendulumMass
-from metamotor.envs.minitaur_battery import MinitaurBattery
-from metamotor.envs.panda_reach import PandaReach
 from metamotor.envs.point_navigation import PointNavigation
 from metamotor.envs.point_navigation_sparse import PointNavigationSparse
 from metamotor.envs.quadrotor_hover import QuadrotorHover

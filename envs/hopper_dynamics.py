@@ -4,8 +4,8 @@ Hidden are factors of all masses, moments of inertia and joint dampings, the fri
 torque that the motors give, and the senses of knee and ankle: wired the wrong way round, a joint goes as far from the
 neutral stance as it is told to, but to the other side. The first four are what randomised dynamics vary (ProMP,
 Rothfuss et al. 2019, arXiv:1810.06784, and PEARL, Rakelly et al. 2019, arXiv:1903.08254: factors from 1.5⁻³ to 1.5³ on
-a logarithmic scale; here uniform, and the mass in a narrower range, since motors are limited). By themselves they leave
-little to adapt to; that is what the wiring is for.
+a logarithmic scale; here uniform, and the mass in a narrower range, since motors are limited). The wiring is there for
+no one gait to do for all.
 
 `envs.planar_runner` has the action and the start. The reward of a step is v + 1, v being the velocity forwards over the
 control period [m/s]; 1 is for not having fallen. An episode has 100 steps of 5/240 s. It ends, with v alone, when the

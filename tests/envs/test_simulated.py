@@ -63,7 +63,14 @@ class TestDeterminism:
             assert fingerprint(env) == expected
 
     @pytest.mark.parametrize(
-        "name", ["A1Locomotion-v0", "HalfCheetahDirection-v0", "MinitaurBattery-v0"]
+        "name",
+        [
+            "A1Locomotion-v0",
+            "AntDirection-v0",
+            "HalfCheetahDirection-v0",
+            "HopperDynamics-v0",
+            "MinitaurBattery-v0",
+        ],
     )
     def test_runners_are_in_contact_meanwhile(self, name: str) -> None:
         env = envs.make(name).make_env()
