@@ -61,7 +61,16 @@ class TestDeterminism:
             disturb(env, seed)
             assert fingerprint(env) == expected
 
-    @pytest.mark.parametrize("name", ["A1Locomotion-v0", "HalfCheetahDirection-v0"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "A1Locomotion-v0",
+            "HalfCheetahDirection-v0",
+            "HuskyTraction-v0",
+            "LaikagoLocomotion-v0",
+            "RacecarDrift-v0",
+        ],
+    )
     def test_runners_are_in_contact_meanwhile(self, name: str) -> None:
         env = envs.make(name).make_env()
         fingerprint(env)

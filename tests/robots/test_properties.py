@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from metamotor.robots import A1, CartPole, Robot
+from metamotor.robots import A1, CartPole, Husky, Laikago, Pendulum, Robot
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.properties import Property
 
@@ -14,7 +14,7 @@ def state(position: float, velocity: float) -> tuple[float, float, tuple[float, 
     return position, velocity, (), 0.0
 
 
-@pytest.mark.parametrize("robot_type", [A1, CartPole])
+@pytest.mark.parametrize("robot_type", [A1, CartPole, Husky, Laikago, Pendulum])
 class TestConfigure:
     def test_starts_at_the_nominal_values(self, robot_type: Callable[[], Robot]) -> None:
         with robot_type() as robot:
