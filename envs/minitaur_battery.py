@@ -72,10 +72,10 @@ class MinitaurBatteryEnv(SimulatedEnv[Minitaur]):
         super().__init__(family, Minitaur, render_mode)
         self._x = 0.0
 
-    def _configure(self) -> None:
-        super()._configure()
+    def _task_properties(self) -> Mapping[str, float]:
         load = self.task.side_load
-        self.robot.configure(payload=abs(load), payload_y=PAYLOAD_Y if load > 0 else -PAYLOAD_Y)
+        side = PAYLOAD_Y if load > 0 else -PAYLOAD_Y
+        return {**super()._task_properties(), "payload": abs(load), "payload_y": side}
 
     def _begin(self) -> Array:
         noise = self.np_random.uniform(-START_NOISE, START_NOISE, size=len(Minitaur.LEGS))

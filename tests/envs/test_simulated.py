@@ -70,6 +70,9 @@ class TestDeterminism:
             "HalfCheetahDirection-v0",
             "HopperDynamics-v0",
             "MinitaurBattery-v0",
+            "HuskyTraction-v0",
+            "LaikagoLocomotion-v0",
+            "RacecarDrift-v0",
         ],
     )
     def test_runners_are_in_contact_meanwhile(self, name: str) -> None:

@@ -44,6 +44,15 @@ class TestTime:
         fallen = 9.81 / 240**2 * 24 * 25 / 2
         assert 100.0 - cube.base().position[2] == pytest.approx(fallen, rel=5e-3)
 
+    def test_gravity_can_be_turned(self, scene: Simulator) -> None:
+        cube = scene._bodies[1]
+        cube.place(cube.base()._replace(position=(0.0, 0.0, 100.0)))
+        scene.set_gravity((3.0, -2.0, 1.0))
+        scene.step(24)
+        moved = np.array(cube.base().position) - (0.0, 0.0, 100.0)
+        expected = np.array([3.0, -2.0, 1.0]) / 240**2 * 24 * 25 / 2
+        assert moved == pytest.approx(expected, rel=5e-3)
+
     @pytest.mark.parametrize("time_step", [0.0, -0.1, 1.0, float("nan")])
     def test_refuses_an_absurd_time_step(self, time_step: float) -> None:
         with pytest.raises(ValueError, match="time_step"):
