@@ -9,7 +9,7 @@ nothing of the plane. Faulty actuators are what the adaptation of Nagabandi et a
 The goal is drawn for every episode, in the box of `arm_reach`, and observed, as the way from the hand to it. The action
 moves the hand, as there: three numbers in ±1, in units of 3 cm. A command (x, y, z) moves it by (x', y', z) with
 (x', y') the vector (x, m y) turned by the yaw, m = −1 if mirrored. The reward of a step is −(d / 0.25 m)², d being the
-distance between hand and goal after it; not moving costs about 45 an episode. An episode has 50 steps of 1/30 s and
+distance between hand and goal after it; not moving costs about 50 an episode. An episode has 50 steps of 1/30 s and
 never ends early; it starts at rest in the home pose, each joint off by up to 0.02 rad.
 """
 
