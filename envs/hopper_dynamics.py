@@ -8,9 +8,9 @@ a logarithmic scale; here uniform, and the mass in a narrower range, since motor
 no one gait to do for all.
 
 `envs.planar_runner` has the action and the start. The reward of a step is v + 1, v being the velocity forwards over the
-control period [m/s]; 1 is for not having fallen. An episode has 100 steps of 5/240 s. It ends, with v alone, when the
-robot falls: when its torso sinks by more than 0.4 m or turns by more than 1 rad from how it stands. Standing still
-earns 100.
+control period [m/s]; 1 is for not having fallen. An episode has 100 steps of 5/240 s. It ends, with
+v − 50, when the robot falls: when its torso sinks by more than 0.4 m or turns by more than 1 rad from how it stands.
+Standing still earns 100.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from metamotor.robots.hopper import Hopper
 
 @dataclass(frozen=True)
 class HopperDynamicsTask(Task):
-    """What the robot and its world are: properties of the robot."""
+    """What the robot and its world are: properties of the robot, and the gains of its knee and ankle."""
 
     mass_scale: float
     inertia_scale: float
     damping_scale: float
     friction: float
     motor_strength: float
-    leg_gain: float
-    foot_gain: float
+    knee_gain: float
+    ankle_gain: float
 
 
 class HopperDynamics(TaskFamily):
@@ -46,8 +46,8 @@ class HopperDynamics(TaskFamily):
     default_horizon = 100
     parameters: ClassVar[Mapping[str, Parameter]] = {
         **planar_runner.DYNAMICS,
-        "leg_gain": planar_runner.WIRING,
-        "foot_gain": planar_runner.WIRING,
+        "knee_gain": planar_runner.WIRING,
+        "ankle_gain": planar_runner.WIRING,
     }
     observation_signals = planar_runner.observation_signals(Hopper)
     action_signals = planar_runner.action_signals(Hopper)

@@ -28,6 +28,11 @@ FALLEN_PITCH = 1.0
 """How far it may turn from how it stands before a legged runner counts as fallen [rad]."""
 ALIVE = 1.0
 """Reward of each step at whose end a legged runner has not fallen."""
+FALL_COST = 50.0
+"""What a fall costs; half of what standing earns in an episode. Without it a lunge that ends on the ground is worth
+more than standing, and is what policies learn."""
+WIRED: Mapping[str, str] = {"leg": "knee_gain", "foot": "ankle_gain"}
+"""Which parameter of a legged runner's task says how the joints whose names begin so are wired."""
 
 DYNAMICS: Mapping[str, Parameter] = {
     "mass_scale": Interval(
@@ -95,12 +100,20 @@ class PlanarRunnerEnv(SimulatedEnv[PlanarRunner]):
 class LeggedRunnerEnv(PlanarRunnerEnv):
     """One planar runner that is to run forwards, and may fall."""
 
+    def _task_properties(self) -> Mapping[str, float]:
+        gains = {
+            f"{joint}.gain": getattr(self.task, WIRED[part])
+            for joint in self.robot.JOINTS
+            if (part := joint.partition("_")[0]) in WIRED
+        }
+        return {**super()._task_properties(), **gains}
+
     def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
         observation, distance = self._run(action)
         _, height, pitch = self.robot.REST
         fallen = self._z < height - FALLEN_HEIGHT or abs(self._pitch - pitch) > FALLEN_PITCH
         velocity = distance / self.family.dt
-        return observation, velocity if fallen else velocity + ALIVE, fallen
+        return observation, velocity + (-FALL_COST if fallen else ALIVE), fallen
 
 
 def observation_signals(robot: type[PlanarRunner]) -> tuple[Signal, ...]:

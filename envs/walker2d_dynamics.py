@@ -5,9 +5,9 @@ torque that the motors give, and the senses of both knees and of both ankles. It
 where the ranges and the wiring are explained.
 
 `envs.planar_runner` has the action and the start. The reward of a step is v + 1, v being the velocity forwards over the
-control period [m/s]; 1 is for not having fallen. An episode has 100 steps of 5/240 s. It ends, with v alone, when the
-robot falls: when its torso sinks by more than 0.4 m or turns by more than 1 rad from how it stands. Standing still
-earns 100.
+control period [m/s]; 1 is for not having fallen. An episode has 100 steps of 5/240 s. It ends, with
+v − 50, when the robot falls: when its torso sinks by more than 0.4 m or turns by more than 1 rad from how it stands.
+Standing still earns 100.
 """
 
 from __future__ import annotations
@@ -34,20 +34,6 @@ class Walker2dDynamicsTask(Task):
     ankle_gain: float
 
 
-class Walker2dDynamicsEnv(planar_runner.LeggedRunnerEnv):
-    """One planar walker."""
-
-    def _task_properties(self) -> Mapping[str, float]:
-        knee, ankle = self.task.knee_gain, self.task.ankle_gain
-        gains = {
-            "leg_gain": knee,
-            "leg_left_gain": knee,
-            "foot_gain": ankle,
-            "foot_left_gain": ankle,
-        }
-        return {**super()._task_properties(), **gains}
-
-
 class Walker2dDynamics(TaskFamily):
     """Run with an unknown body; see the module's docstring for the protocol."""
 
@@ -63,6 +49,6 @@ class Walker2dDynamics(TaskFamily):
     observation_signals = planar_runner.observation_signals(Walker2d)
     action_signals = planar_runner.action_signals(Walker2d)
 
-    def make_env(self, *, render_mode: str | None = None) -> Walker2dDynamicsEnv:
+    def make_env(self, *, render_mode: str | None = None) -> planar_runner.LeggedRunnerEnv:
         """Return one planar walker."""
-        return Walker2dDynamicsEnv(self, Walker2d, render_mode)
+        return planar_runner.LeggedRunnerEnv(self, Walker2d, render_mode)

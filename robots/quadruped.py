@@ -54,8 +54,8 @@ class Quadruped(Robot):
     """How far aside a foot is put for each m/s that the trunk is too fast [s]."""
     GAIT_SUBSTEPS: ClassVar[int] = 2
     """Physics steps from one target of the trot to the next; the motors themselves work in every step."""
-    FRICTION: ClassVar[float] = 0.8
-    """Friction coefficient between the toes and the ground."""
+    FRICTION: ClassVar[float] = 0.5
+    """Friction coefficient between the toes and the ground, the least that Tan et al. 2018 (arXiv:1804.10332) draw."""
 
     TIME_STEP = 1 / 200
     SUBSTEPS = 8

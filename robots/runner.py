@@ -21,7 +21,7 @@ def runner_properties(
     Masses, moments of inertia, joint damping and friction are what studies of randomised dynamics vary, by factors
     from 1.5⁻³ to 1.5³ (ProMP, Rothfuss et al. 2019, arXiv:1810.06784; PEARL, Rakelly et al. 2019, arXiv:1903.08254);
     the limits leave room beyond them. `motor_strength` is what share of its torque every motor still gives, and
-    `<joint>_strength` each by itself. `<joint>_gain` is what share of the commanded way a joint is told to go: 0 is
+    `<joint>.strength` each by itself. `<joint>.gain` is what share of the commanded way a joint is told to go: 0 is
     one that stays where it was, −1 one that is wired the wrong way round.
 
     Args:
@@ -37,8 +37,8 @@ def runner_properties(
         "friction": Property("1", friction),
         "damping_scale": Property("1", 1.0, 0.0, most_damping),
         "motor_strength": Property("1", 1.0),
-        **{f"{joint}_strength": Property("1", 1.0) for joint in joints},
-        **{f"{joint}_gain": Property("1", 1.0, -1.0, 1.0) for joint in joints},
+        **{f"{joint}.strength": Property("1", 1.0) for joint in joints},
+        **{f"{joint}.gain": Property("1", 1.0, -1.0, 1.0) for joint in joints},
     }
 
 
@@ -101,12 +101,12 @@ class Runner(Robot):
         self._hinges.use_position_motors(
             gains=[self.GAIN] * len(self.JOINTS),
             max_forces=[
-                now["motor_strength"] * now[f"{joint}_strength"] * torque
+                now["motor_strength"] * now[f"{joint}.strength"] * torque
                 for joint, torque in zip(self.JOINTS, self.MAX_TORQUE, strict=True)
             ],
         )
         self._reach = [
-            now[f"{joint}_gain"] * reach
+            now[f"{joint}.gain"] * reach
             for joint, reach in zip(self.JOINTS, self.REACH, strict=True)
         ]
 

@@ -236,7 +236,7 @@ class TestProperties:
     def test_a_dead_motor_does_nothing_and_a_joint_goes_its_share_of_the_way(
         self, robot: Ant
     ) -> None:
-        robot.configure(ankle_1_strength=0.0, ankle_3_gain=0.0, ankle_4_gain=-1.0)
+        robot.configure(**{"ankle_1.strength": 0.0, "ankle_3.gain": 0.0, "ankle_4.gain": -1.0})
         robot.reset(Ant.NEUTRAL, 20.0)
         robot.pose([0.0, 0.3] * 4)
         for _ in range(40):

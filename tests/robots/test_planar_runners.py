@@ -254,7 +254,7 @@ class TestProperties:
 
     def test_motors_give_no_more_than_their_share(self, robot: PlanarRunner) -> None:
         last = robot.JOINTS[-1]
-        robot.configure(motor_strength=0.5, **{f"{last}_strength": 0.1})
+        robot.configure(motor_strength=0.5, **{f"{last}.strength": 0.1})
         limits = 0.5 * np.array(robot.MAX_TORQUE)
         limits[-1] *= 0.1
         most = np.zeros(len(limits))
@@ -270,7 +270,7 @@ class TestProperties:
     @pytest.mark.parametrize("gain", [-1.0, 0.0, 0.5])
     def test_a_joint_goes_its_share_of_the_way(self, robot: PlanarRunner, gain: float) -> None:
         first = robot.JOINTS[0]
-        robot.configure(**{f"{first}_gain": gain})
+        robot.configure(**{f"{first}.gain": gain})
         in_the_air(robot)
         robot.pose([0.5] * len(robot.JOINTS))
         robot.simulator.step(120)
