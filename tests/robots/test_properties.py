@@ -34,7 +34,9 @@ class TestConfigure:
         with robot_type() as robot:
             before = dict(robot.properties)
             first, *_, last = robot.PROPERTIES
-            good = {first: 1.5 * before[first] + 1.0}
+            limits = robot.PROPERTIES[first]
+            good = {first: (before[first] + min(limits.high, before[first] + 1.0)) / 2}
+            assert good[first] != before[first]
             for bad in (float("nan"), float("inf"), robot.PROPERTIES[last].low - 1.0):
                 with pytest.raises(ValueError, match=f"{last} of {robot_type.__name__} must lie"):
                     robot.configure(**good, **{last: bad})
