@@ -187,7 +187,7 @@ PUBLISHED: Mapping[str, Mapping[str, Vary]] = {
     # Andrychowicz et al. 2018 (arXiv:1808.00177): what its table has of robots in general.
     "openai-hand-2018": {
         "mass_scale": uniform(0.5, 1.5),
-        "friction_scale": uniform(0.7, 1.3),
+        "friction": uniform(0.7, 1.3, operation="scale"),
         "stiffness": log_uniform(0.75, 1.5, operation="scale"),
         "joint_damping": log_uniform(0.3, 3.0, operation="scale"),
     },

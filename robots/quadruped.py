@@ -14,6 +14,7 @@ import numpy as np
 
 from metamotor.robots.attitude import Attitude, attitude
 from metamotor.robots.boxes import box_inertia
+from metamotor.robots.masses import Masses
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
@@ -70,12 +71,16 @@ class Quadruped(Robot):
     def walking_properties(cls, stiffness: float, damping: float) -> dict[str, Property]:
         """Return `PROPERTIES`, which a subclass states with its own gains.
 
-        They are: payload on its back; friction of the toes; gains of the motors, how late their targets arrive, and
-        what share of its torque every motor, and each by itself, gives.
+        They are: payload on its back; scales of its own masses, and of the moments of inertia besides; friction of the
+        toes, and of the joints' bearings; gains of the motors, how late their targets arrive, and what share of its
+        torque every motor, and each by itself, gives.
         """
         return {
             "payload": Property("kg", 0.0),
+            "mass_scale": Property("1", 1.0, 0.3, 3.0),
+            "inertia_scale": Property("1", 1.0, 0.3, 3.0),
             "friction": Property("1", cls.FRICTION),
+            "joint_damping": Property("N·m·s/rad", 0.0, 0.0, 0.2),
             "stiffness": Property("N·m/rad", stiffness),
             "damping": Property("N·m·s/rad", damping),
             "latency": Property("s", 0.0, 0.0, 0.1),
@@ -97,6 +102,7 @@ class Quadruped(Robot):
         self._links = (-1, *self.joints.links, self._payload)
         for link in self._links:
             simulator.set_dynamics(self.body, link, linearDamping=0.0, angularDamping=0.0)
+        self._masses = Masses(simulator, self.body, (-1, *self.joints.links))
         self.trot = Trot(self.GAIT_PERIOD, self.LEG, self.BALANCE)
         self._motors = PDMotors(
             stiffness=self.STIFFNESS,
@@ -117,6 +123,11 @@ class Quadruped(Robot):
                 mass=mass,
                 localInertiaDiagonal=box_inertia(mass, self.PAYLOAD_SIZE),
             )
+        if not changed.keys().isdisjoint(("mass_scale", "inertia_scale")):
+            self._masses.scale(now["mass_scale"], now["inertia_scale"])
+        if "joint_damping" in changed:
+            for link in self.joints.links:
+                self.simulator.set_dynamics(self.body, link, jointDamping=now["joint_damping"])
         if "friction" in changed:
             for link in self._links:
                 self.simulator.set_dynamics(self.body, link, lateralFriction=now["friction"])

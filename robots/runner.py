@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from metamotor.robots.masses import Masses
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
 from metamotor.robots.simulator import Joints, data_path
@@ -73,10 +74,7 @@ class Runner(Robot):
         self._hinges = simulator.joints(self.body, self.JOINTS)
         for link in self._links:
             simulator.set_dynamics(self.body, link, linearDamping=0.0, angularDamping=0.0)
-        self._masses = [
-            (link, simulator.mass(self.body, link), simulator.inertia(self.body, link))
-            for link in self._links
-        ]
+        self._masses = Masses(simulator, self.body, self._links)
         self._configured(self.properties)
 
     @abstractmethod
@@ -86,12 +84,7 @@ class Runner(Robot):
     def _configured(self, changed: Mapping[str, float]) -> None:
         now, simulator, body = self.properties, self.simulator, self.body
         if not changed.keys().isdisjoint(("mass_scale", "inertia_scale")):
-            scale = now["mass_scale"]
-            for link, mass, moments in self._masses:
-                x, y, z = (scale * now["inertia_scale"] * moment for moment in moments)
-                simulator.set_dynamics(
-                    body, link, mass=scale * mass, localInertiaDiagonal=(x, y, z)
-                )
+            self._masses.scale(now["mass_scale"], now["inertia_scale"])
         if "friction" in changed:
             for link in self._links:
                 simulator.set_dynamics(body, link, lateralFriction=now["friction"])

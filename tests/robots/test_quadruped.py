@@ -141,6 +141,36 @@ def test_joined_parts_are_as_heavy_and_turn_as_hard_as_their_points() -> None:
     assert whole.products == pytest.approx((0.0, 0.0, 0.12))
 
 
+class TestProperties:
+    def test_scales_change_masses_and_moments_and_can_be_taken_back(self, robot: Quadruped) -> None:
+        def moments() -> Array:
+            links = range(-1, len(masses(robot)) - 1)
+            return np.array([robot.simulator.inertia(robot.body, link) for link in links])
+
+        before, turning = np.array(masses(robot)), moments()
+        robot.configure(mass_scale=1.5, inertia_scale=0.8)
+        assert masses(robot) == pytest.approx(1.5 * before)
+        assert moments() == pytest.approx(1.5 * 0.8 * turning)
+        robot.configure(payload=2.0)
+        assert sum(masses(robot)) == pytest.approx(1.5 * robot.MASS + 2.0, abs=2e-3)
+        robot.configure(mass_scale=1.0, inertia_scale=1.0, payload=0.0)
+        np.testing.assert_array_equal(masses(robot), before)
+        np.testing.assert_array_equal(moments(), turning)
+
+    def test_bearings_brake_a_swinging_leg(self, robot: Quadruped) -> None:
+        knee = 2
+        speeds = []
+        for damping in (0.0, 0.2):
+            robot.configure(joint_damping=damping, motor_strength=0.0)
+            robot.reset(robot.STANCE, lift=2.0)
+            moving = [0.0] * len(robot.JOINTS)
+            moving[knee] = -2.0
+            robot.joints.reset(robot.STANCE, moving)
+            robot.simulator.step(6)
+            speeds.append(abs(robot.joints.read()[knee][1]))
+        assert speeds[1] < 0.7 * speeds[0]
+
+
 class TestLaikago:
     def test_is_the_robot_of_pybullet_data(self) -> None:
         with Simulator(time_step=1 / 240) as simulator, Laikago() as robot:
