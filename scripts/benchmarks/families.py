@@ -88,12 +88,13 @@ def run(options: Families, command: str, console: Console) -> None:
         f"steps per second of one environment without a policy, medians of {counted(options.rounds, 'round')}, over "
         f"those of the engine alone; median reset of {options.resets:,}, and by how much the process grew meanwhile.",
         header=[
-            *("family", "hidden", "still", "random", "robust", "oracle"),
-            *("steps/s", "of the engine's", "reset [ms]", "growth [MB]"),
+            *("family", "still", "random", "robust", "oracle"),
+            *("steps/s", "ratio", "reset [ms]", "growth [MB]"),
         ],
         rows=[_row(family, numbers[family.name]) for family in families],
         numbers={"families": numbers},
         console=console,
+        link=lambda name: f"[{name}]({name}.md)",
     )
 
 
@@ -192,8 +193,7 @@ def _draw(family: TaskFamily, path: Path) -> bool:
 def _row(family: TaskFamily, found: dict[str, Any]) -> list[str]:
     growth = found["growth_megabytes"]
     return [
-        f"[{family.name}]({family.name}.md)",
-        ", ".join(family.parameters),
+        family.name,
         *(_number(found[name]) for name in ("still", "random", "robust", "oracle")),
         f"{found['steps_per_second']:,.0f}",
         "" if found["of_the_engine"] is None else f"{found['of_the_engine']:.2f}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,6 +49,7 @@ def write_results(
     rows: Sequence[Sequence[str]],
     numbers: Mapping[str, Any],
     console: Console,
+    link: Callable[[str], str] = str,
 ) -> None:
     """Print a benchmark's table, and write it and its numbers to `out`.
 
@@ -61,6 +62,7 @@ def write_results(
         rows: of the table.
         numbers: all that was measured.
         console: to print to.
+        link: what the page makes of a row's first cell.
     """
     table = Table(title=about, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
     for index, title in enumerate(header):
@@ -79,7 +81,7 @@ def write_results(
         "",
         f"| {' | '.join(header)} |",
         f"|{'---|' * len(header)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        *(f"| {' | '.join([link(row[0]), *row[1:]])} |" for row in rows),
         "",
         described(where),
         "",
