@@ -58,8 +58,13 @@ class Lines(KVWriter):
         """Print where training is, if a line is due."""
         if "rollout/pre" in key_values and self._due():
             told = returns_told(key_values)
-            line = f"{step:,} of {self._total:,} steps · {told} (before → after adaptation)"
-            print(line, file=sys.stderr, flush=True)
+            asked = (
+                f"of {self._total:,} steps"
+                if step <= self._total
+                else f"steps, {self._total:,} asked for"
+            )
+            explained = " (before → after adaptation)" if "→" in told else ""
+            print(f"{step:,} {asked} · {told}{explained}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """There is nothing to close."""

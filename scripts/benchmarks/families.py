@@ -48,7 +48,7 @@ class Families:
     """Of tasks and episodes."""
     rounds: int = 5
     """How often rates are measured; the table shows medians."""
-    resets: int = 1_000
+    resets: int = 10_000
     """Resets that are timed, each to another task."""
     results: Path | None = None
     """Folder of `metamotor bench learning`'s results: robust policy and oracle are taken from there."""

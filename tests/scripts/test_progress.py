@@ -44,3 +44,14 @@ def test_a_line_has_all_its_digits(capsys: pytest.CaptureFixture[str], clock: li
 
 def test_a_policy_that_does_not_adapt_has_one_return() -> None:
     assert returns_told({"rollout/pre": 1.0}).endswith("return 1.0")
+
+
+def test_lines_say_what_is_so(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    lines = Lines(100, seconds=20.0)
+    lines.write({"rollout/pre": 1.0}, {}, 50)
+    clock[0] += 21.0
+    lines.write(LINE, {}, 10_000)
+    plain, adapted = capsys.readouterr().err.splitlines()
+    assert plain.endswith("return 1.0"), "a robust policy has nothing before and after"
+    assert adapted.startswith("10,000 steps, 100 asked for · ")
+    assert adapted.endswith("(before → after adaptation)")
