@@ -17,8 +17,8 @@ REWARDS = {
     "XArmPayload-v0": "−(distance of the hand from where it should be / 5 cm)²",
     "HalfCheetahDirection-v0": "velocity in the wanted direction [m/s]",
     "HalfCheetahVelocity-v0": "−distance of the velocity from the wanted one [m/s]",
-    "HopperDynamics-v0": "velocity forwards [m/s] + 1 while it has not fallen",
-    "Walker2dDynamics-v0": "velocity forwards [m/s] + 1 while it has not fallen",
+    "HopperDynamics-v0": "velocity forwards [m/s] + 1; −50 for a fall",
+    "Walker2dDynamics-v0": "velocity forwards [m/s] + 1; −50 for a fall",
     "AntDirection-v0": "velocity along the heading [m/s]",
     "AntGoal-v0": "−distance to the goal [m]",
     "CartPole-v0": "1 while the pole is upright",
@@ -28,6 +28,9 @@ REWARDS = {
     "RacecarDrift-v0": "velocity along the circle [m/s] × 1 (on it) to 0 (beside it)",
     "A1Locomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
     "LaikagoLocomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
+    "MinitaurBattery-v0": "v − 6 |y|, v ahead [m/s], y off the line [m]; −50 for a fall",
+    "QuadrotorHover-v0": "1 / (1 + (distance to a point / 30 cm)²)",
+    "QuadrotorTrack-v0": "1 / (1 + (distance to a moving point / 30 cm)²)",
 }
 """The reward of one step, by family."""
 
