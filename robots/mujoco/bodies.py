@@ -49,11 +49,11 @@ class MujocoBody:
         """
         if self._bolted is not None:
             raise ValueError(f"body {self.number} is bolted to the world and cannot be placed")
+        self._simulator.moved()
         data, (i, j, k, w) = self._simulator.data, base.orientation
         data.qpos[self._place] = (*base.position, w, i, j, k)
         spin = turned(back(base.orientation), base.angular_velocity)
         data.qvel[self._freedom] = (*base.linear_velocity, *spin)
-        self._simulator.moved()
 
     def push(self, force: Vector, torque: Vector) -> None:
         """Let a force [N] and a torque [N·m] act on the base in the next physics step only.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from math import ceil, isfinite
+from math import ceil, isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -252,11 +252,10 @@ class MujocoSimulator(Physics):
 
     def step(self, count: int = 1) -> None:
         """Advance by `count` physics steps."""
-        data = self.data
         self._check_open()
+        data = self.data
         self._stale = True
-        if not isfinite(float(data.qpos.sum()) + float(data.qvel.sum())):
-            # It blew up, and stays so; the engine would only write down that it did.
+        if self._blew_up():
             return
         if self._pushing or self._wrenched:
             # These act in the first step only.
@@ -269,9 +268,11 @@ class MujocoSimulator(Physics):
             count -= 1
         if count:
             mujoco.mj_step(self.model, data, count * self.substeps)
+        self._blew_up()
 
     def forget_contacts(self) -> None:
         """Drop what the engine starts its solver from, which it keeps from step to step."""
+        self._check_open()
         self.data.qacc_warmstart[:] = 0.0
         self.data.time = 0.0
 
@@ -347,11 +348,21 @@ class MujocoSimulator(Physics):
         self._wrenched = True
 
     def moved(self) -> None:
-        """Take note that positions or velocities were set."""
+        """Take note that positions or velocities are set."""
+        self._check_open()
         self._stale = True
 
     def _index(self, body: int, link: int) -> int:
+        self._check_open()
         return int(self.model.body(name_of(body, link)).id)
+
+    def _blew_up(self) -> bool:
+        """Tell whether a position or velocity is not finite; if so, none is a number any more, as with PyBullet."""
+        data = self.data
+        if isfinite(float(data.qpos.sum()) + float(data.qvel.sum())):
+            return False
+        data.qpos[:] = data.qvel[:] = nan
+        return True
 
     def _changed(self) -> None:
         """Let the engine work out again what follows from masses, and whether anything is held up."""
