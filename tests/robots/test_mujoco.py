@@ -1,4 +1,4 @@
-"""The same robot in two physics: what is equal, what follows the formulas of its motors, and how far apart they move."""
+"""The same robot in two physics: what is equal, what follows from its motors, and how far apart they move."""
 
 from __future__ import annotations
 
