@@ -21,6 +21,7 @@ import numpy as np
 from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskFamily
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.a1 import A1
+from metamotor.robots.physics import MUJOCO, PYBULLET
 from metamotor.robots.simulator import GRAVITY
 
 MAX_SPEED = 0.5
@@ -114,6 +115,7 @@ class A1Locomotion(TaskFamily):
     """Walk in an unknown direction with an unknown load; see the module's docstring for the protocol."""
 
     name = "A1Locomotion-v0"
+    engines = (PYBULLET, MUJOCO)
     task_type = A1LocomotionTask
     dt = A1.TIME_STEP * A1.SUBSTEPS
     default_horizon = 80

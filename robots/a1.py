@@ -14,6 +14,7 @@ import numpy as np
 from metamotor.robots.a1_model import PAYLOAD, payload_inertia, urdf
 from metamotor.robots.attitude import Attitude, attitude
 from metamotor.robots.motors import PDMotors
+from metamotor.robots.physics import PYBULLET
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
 from metamotor.robots.simulator import BaseState, Camera, data_path
@@ -65,8 +66,8 @@ class A1(Robot):
     SOLVER_ITERATIONS = 20
     CAMERA = Camera(target=(0.0, 0.0, 0.2), distance=1.3, yaw=40.0, pitch=-20.0)
 
-    def __init__(self, *, gui: bool = False) -> None:
-        super().__init__(gui=gui)
+    def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
+        super().__init__(gui=gui, physics=physics)
         simulator = self.simulator
         ground = simulator.load_urdf(data_path("plane_implicit.urdf"), fixed_base=True)
         # The engine multiplies the coefficients of the two sides.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from metamotor.robots import Kuka, Panda
+from metamotor.robots import A1, Kuka, Panda
 from metamotor.robots.physics import open_physics
 from metamotor.robots.servo_arm import ServoArm
 from metamotor.robots.simulator import BaseState, Simulator, data_path
@@ -197,6 +197,41 @@ def tracking(pair: Pair, amplitude: float) -> tuple[Array, Array]:
             np.linalg.norm(np.subtract(pair.bullet.hand_position, pair.mujoco.hand_position))
         )
     return np.array(joints), np.array(hands)
+
+
+class TestA1:
+    def test_both_have_the_same_masses_and_legs(self) -> None:
+        found = []
+        for name in ("pybullet", "mujoco"):
+            with A1(physics=name) as robot:
+                simulator, links = robot.simulator, range(-1, 13)
+                masses = [simulator.mass(robot.body, link) for link in links]
+                moments = [simulator.inertia(robot.body, link) for link in links]
+                robot.reset([0.1, 0.7, -1.6] * 4)
+                places = [simulator.link_position(robot.body, link) for link in range(12)]
+                found.append((masses, moments, np.array(places)))
+        assert found[0][:2] == found[1][:2]
+        assert sum(found[1][0]) == pytest.approx(A1.MASS)
+        np.testing.assert_allclose(found[1][2], found[0][2], atol=1e-6)
+
+    def test_both_stand_and_walk_alike_and_slip_on_ice(self) -> None:
+        stood, walked, slid = [], [], []
+        gait = {"forwards": 0.4, "sideways": 0.0, "turn": 0.0, "clearance": 0.06, "support": 61.0}
+        for name in ("pybullet", "mujoco"):
+            with A1(physics=name) as robot:
+                for _ in range(25):
+                    robot.advance()
+                assert robot.simulator.contact_count(robot.body) == 4
+                stood.append(robot.trunk().position)
+                for friction, ends in ((A1.FRICTION, walked), (0.05, slid)):
+                    robot.configure(friction=friction)
+                    robot.reset(A1.STANCE)
+                    for _ in range(50):
+                        robot.walk(**gait)
+                    ends.append(robot.trunk().position[0])
+        assert stood[1] == pytest.approx(stood[0], abs=0.01)
+        assert walked[1] == pytest.approx(walked[0], rel=0.1)
+        assert min(walked) > 0.6 > 2 * max(slid)
 
 
 class TestSimulator:
