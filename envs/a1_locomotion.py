@@ -14,6 +14,7 @@ from typing import ClassVar
 from metamotor.envs.core import Interval, Parameter
 from metamotor.envs.quadruped_locomotion import QuadrupedLocomotion, QuadrupedTask
 from metamotor.robots.a1 import A1
+from metamotor.robots.physics import MUJOCO, PYBULLET
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class A1Locomotion(QuadrupedLocomotion):
     """Walk in an unknown direction with an unknown load; see the module's docstring for the protocol."""
 
     name = "A1Locomotion-v0"
+    engines = (PYBULLET, MUJOCO)
     task_type = A1LocomotionTask
     robot_type = A1
     parameters: ClassVar[Mapping[str, Parameter]] = {

@@ -24,6 +24,7 @@ from metamotor.envs.arms import HAND_ACTIONS, MAX_DISPLACEMENT, ArmEnv, sensed_s
 from metamotor.envs.core import Array, Interval, Parameter, Task, TaskFamily
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.panda import Panda
+from metamotor.robots.physics import MUJOCO, PYBULLET
 from metamotor.robots.servo_arm import ServoArm
 
 DISTANCE_UNIT = 0.25
@@ -69,6 +70,7 @@ class ArmReach(TaskFamily):
     """Bring the hand to a hidden point; see the module's docstring for the protocol."""
 
     robot_type: ClassVar[type[ServoArm]]
+    engines = (PYBULLET, MUJOCO)
     task_type = ReachTask
     dt = ServoArm.TIME_STEP * ServoArm.SUBSTEPS
     default_horizon = 50

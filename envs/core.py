@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from metamotor.envs import sensing
 from metamotor.envs.randomization import Randomizer, varied
+from metamotor.robots.physics import PYBULLET
 from metamotor.robots.properties import Property
 
 Array = NDArray[Any]
@@ -306,9 +307,13 @@ class TaskFamily(ABC):
         reveal_task: append the task to the observation (the oracle), each parameter scaled so that its training range
             is ±1; otherwise it is hidden.
         randomization: what else varies and how, by property, or the name of a published set; see `envs.randomization`.
+        physics: the engine that simulates it, one of its `engines`; without it, the first of them.
     """
 
     name: ClassVar[str]
+    engines: ClassVar[tuple[str, ...]] = (PYBULLET,)
+    """The physics engines that it runs in; "pybullet", which it does unless something else is said, "mujoco", or, for
+    what moves by formulas of its own, "numpy"."""
     task_type: ClassVar[type[Task]]
     parameters: ClassVar[Mapping[str, Parameter]]
     dt: ClassVar[float]
@@ -324,6 +329,7 @@ class TaskFamily(ABC):
         horizon: int | None = None,
         reveal_task: bool = False,
         randomization: Mapping[str, Any] | str | None = None,
+        physics: str | None = None,
     ) -> None:
         self.horizon = self.default_horizon if horizon is None else horizon
         if isinstance(horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
@@ -331,6 +337,11 @@ class TaskFamily(ABC):
         if not isinstance(reveal_task, bool):
             raise ValueError(f"reveal_task must be True or False, got {reveal_task!r}")
         self.reveal_task = reveal_task
+        self.physics = self.engines[0] if physics is None else physics
+        if self.physics not in self.engines:
+            raise ValueError(
+                f"physics of {self.name} must be {' or '.join(self.engines)}, got {physics!r}"
+            )
         self._published = randomization if isinstance(randomization, str) else None
         self.randomization = varied(randomization, self.name)
         """How each varied property varies."""
@@ -371,6 +382,8 @@ class TaskFamily(ABC):
         if self.randomization:
             written = {name: how.as_json() for name, how in self.randomization.items()}
             settings["randomization"] = self._published or written
+        if self.physics != self.engines[0]:
+            settings["physics"] = self.physics
         return settings
 
     @property

@@ -77,6 +77,7 @@ class PointNavigation(TaskFamily):
     """Reach a hidden goal in the plane; see the module's docstring for the protocol."""
 
     name = "PointNavigation-v0"
+    engines = ("numpy",)
     task_type: ClassVar[type[Task]] = PointTask
     dt = 1.0
     default_horizon = 100

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metamotor.envs.core import TaskEnv, TaskFamily
 from metamotor.robots import Property, Robot
+from metamotor.robots.physics import PYBULLET
 
 RobotT = TypeVar("RobotT", bound=Robot)
 
@@ -21,6 +22,10 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         family: the family that it belongs to.
         robot_type: what to simulate.
         render_mode: "rgb_array" for `render` to return frames; "human" for a window, where time passes as on a robot.
+
+    Raises:
+        ValueError: if the family's physics opens no window, and one is asked for.
+        ImportError: if the family's physics is not installed.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
@@ -61,7 +66,10 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         self.robot.configure(**values)
 
     def _build(self) -> None:
-        self.robot = self._robot_type(gui=self.render_mode == "human")
+        gui, physics = self.render_mode == "human", self.family.physics
+        # A robot that runs in one physics only has no argument for it.
+        chosen = {} if physics == PYBULLET else {"physics": physics}
+        self.robot = self._robot_type(gui=gui, **chosen)
 
     def _recover(self) -> None:
         # The engine switches off for good a body that it once saw at NaN; only a new one moves again.

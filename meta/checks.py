@@ -179,7 +179,7 @@ def check_spaces(family: Any) -> None:
 
 
 def check_same_spaces(env: Any, family: Any) -> None:
-    """Refuse an environment with other spaces than the family's, before it moves.
+    """Refuse an environment, or another family, with other spaces than the family's, before it moves.
 
     Raises:
         ValueError: naming both spaces.

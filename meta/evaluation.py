@@ -99,6 +99,8 @@ class Evaluation:
     curves: Mapping[str, Curve]
     robot_seconds: float
     """The experience of one update, in seconds of the robot's time."""
+    physics: str | None = None
+    """What simulated it, if that is not the family's usual engine."""
 
     def save(self, path: str | Path) -> Path:
         """Write every number as JSON; return where."""
@@ -162,7 +164,10 @@ class Evaluator:
             oracle: the same on the family that reveals its task.
         """
         curves = {**self.curves_of(learner), **self.baselines(robust, oracle)}
-        return Evaluation(self.family.name, self.protocol, learner.seed, curves, self.robot_seconds)
+        physics = getattr(self.family, "config", {}).get("physics")
+        return Evaluation(
+            self.family.name, self.protocol, learner.seed, curves, self.robot_seconds, physics
+        )
 
     def curves_of(self, learner: MetaLearner) -> dict[str, Curve]:
         """Return the curve of a meta-learner, and that of itself before training.

@@ -316,6 +316,19 @@ class MetaLearner(ABC):
         """Return nothing: environments live in the workers. Callbacks ask for it."""
         return
 
+    def move_to(self, family: Any) -> None:
+        """Train and adapt on another family of the same name and spaces from now on, such as one in another physics.
+
+        Raises:
+            ValueError: if it is of another name, or its spaces do not match.
+        """
+        check_family(family)
+        if family.name != self.family.name:
+            raise ValueError(f"the learner is one of {self.family.name}, got {family.name}")
+        check_same_spaces(family, self.family)
+        self.close()
+        self.family = family
+
     # Adaptation -----------------------------------------------------------------------------------
 
     @one_torch_thread()

@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.robots.arm_kinematics import Column, joint_step
+from metamotor.robots.physics import PYBULLET
 from metamotor.robots.robot import Robot
-from metamotor.robots.simulator import Joints, Vector
+from metamotor.robots.simulator import JointGroup, Vector
 
 
 class Arm(Robot):
@@ -33,10 +34,10 @@ class Arm(Robot):
     IK_DAMPING: ClassVar[float] = 0.03
     """Damping λ of the inverse kinematics [m/rad]."""
 
-    joints: Joints
+    joints: JointGroup
 
-    def __init__(self, *, gui: bool = False) -> None:
-        super().__init__(gui=gui)
+    def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
+        super().__init__(gui=gui, physics=physics)
         period = self.TIME_STEP * self.SUBSTEPS
         self._longest_step = [speed * period for speed in self.MAX_SPEED]
         self._responses = [1.0] * len(self.JOINTS)

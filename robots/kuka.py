@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from metamotor.robots.arm_kinematics import Column
 from metamotor.robots.arm_model import arm_properties
+from metamotor.robots.physics import PYBULLET
 from metamotor.robots.properties import Property
 from metamotor.robots.servo_arm import ServoArm
 from metamotor.robots.seven_joints import Lengths, hand_position_and_jacobian
@@ -55,8 +56,8 @@ class Kuka(ServoArm):
 
     CAMERA = Camera(target=(0.3, 0.0, 0.4), distance=1.4, yaw=50.0, pitch=-20.0)
 
-    def __init__(self, *, gui: bool = False) -> None:
-        super().__init__(gui=gui)
+    def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
+        super().__init__(gui=gui, physics=physics)
         self.reset(self.HOME)
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metamotor.robots.simulator import Simulator
+from metamotor.robots.simulator import Physics
 
 
 class Masses:
@@ -16,7 +16,7 @@ class Masses:
         links: their numbers; −1 is the base.
     """
 
-    def __init__(self, simulator: Simulator, body: int, links: Sequence[int]) -> None:
+    def __init__(self, simulator: Physics, body: int, links: Sequence[int]) -> None:
         self._simulator, self._body = simulator, body
         self._loaded = [
             (link, simulator.mass(body, link), simulator.inertia(body, link)) for link in links

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from metamotor.robots.arm_kinematics import Column
 from metamotor.robots.arm_model import arm_properties
+from metamotor.robots.physics import PYBULLET
 from metamotor.robots.properties import Property
 from metamotor.robots.servo_arm import ServoArm
 from metamotor.robots.seven_joints import Lengths, hand_position_and_jacobian
@@ -56,8 +57,8 @@ class Panda(ServoArm):
 
     CAMERA = Camera(target=(0.3, 0.0, 0.38), distance=1.25, yaw=50.0, pitch=-20.0)
 
-    def __init__(self, *, gui: bool = False) -> None:
-        super().__init__(gui=gui)
+    def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
+        super().__init__(gui=gui, physics=physics)
         self._fingers = self.simulator.joints(self.body, self.FINGERS)
         self._fingers.use_position_motors(gains=[0.1] * 2, max_forces=[self.FINGER_FORCE] * 2)
         self._fingers.command([0.0, 0.0])

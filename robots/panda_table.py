@@ -14,7 +14,7 @@ import numpy as np
 
 from metamotor.robots.panda import Panda
 from metamotor.robots.properties import Property
-from metamotor.robots.simulator import BaseState, Camera, Vector, data_path
+from metamotor.robots.simulator import BaseState, Camera, Simulator, Vector, data_path
 
 
 class PandaTable(Panda):
@@ -75,6 +75,7 @@ class PandaTable(Panda):
         )
         simulator.set_dynamics(self._puck, -1, linearDamping=0.0, angularDamping=0.0)
         self._puck_base = simulator.body(self._puck)
+        assert isinstance(simulator, Simulator)  # at a table there is PyBullet only
         for link in simulator.joints(self.body, self.FINGERS).links:
             simulator.let_pass(self.body, link, self._puck)
 

@@ -16,6 +16,7 @@ from metamotor.robots.attitude import Attitude, attitude
 from metamotor.robots.boxes import box_inertia
 from metamotor.robots.masses import Masses
 from metamotor.robots.motors import PDMotors
+from metamotor.robots.physics import PYBULLET
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
 from metamotor.robots.simulator import BaseState, Camera, Vector, data_path
@@ -88,8 +89,8 @@ class Quadruped(Robot):
             **{f"{joint}.strength": Property("1", 1.0) for joint in cls.JOINTS},
         }
 
-    def __init__(self, *, gui: bool = False) -> None:
-        super().__init__(gui=gui)
+    def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
+        super().__init__(gui=gui, physics=physics)
         simulator = self.simulator
         ground = simulator.load_urdf(data_path("plane_implicit.urdf"), fixed_base=True)
         # The engine multiplies the coefficients of the two sides.

@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from metamotor.robots.physics import PYBULLET, open_physics
 from metamotor.robots.properties import Property, checked
-from metamotor.robots.simulator import Camera, Closing, Simulator
+from metamotor.robots.simulator import Camera, Closing, Physics
 
 
 class Robot(Closing):
@@ -19,6 +20,7 @@ class Robot(Closing):
 
     Args:
         gui: open a window to watch it, in which time passes as on a robot.
+        physics: the engine; robots that take no such argument run on PyBullet alone.
     """
 
     TIME_STEP: ClassVar[float]
@@ -37,8 +39,11 @@ class Robot(Closing):
     properties: dict[str, float]
     """What each property is now."""
 
-    def __init__(self, *, gui: bool = False) -> None:
-        self.simulator = Simulator(
+    simulator: Physics
+
+    def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
+        self.simulator = open_physics(
+            physics,
             time_step=self.TIME_STEP,
             solver_iterations=self.SOLVER_ITERATIONS,
             direct_solver=self.DIRECT_SOLVER,

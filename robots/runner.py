@@ -11,7 +11,7 @@ import numpy as np
 from metamotor.robots.masses import Masses
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
-from metamotor.robots.simulator import Joints, data_path
+from metamotor.robots.simulator import JointGroup, data_path
 
 
 def runner_properties(
@@ -61,7 +61,7 @@ class Runner(Robot):
 
     TIME_STEP = 1 / 240
 
-    joints: Joints
+    joints: JointGroup
     """All joints, the hinges last."""
 
     def __init__(self, *, gui: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from metamotor.robots.arm import Arm
 from metamotor.robots.arm_model import PAYLOAD, arm_urdf, payload_inertia
+from metamotor.robots.physics import PYBULLET
 
 
 class ServoArm(Arm):
@@ -30,8 +31,8 @@ class ServoArm(Arm):
     """The joints of an arm are so coupled that sweeps converge slowly: after 50 periods of standing still 20 sweeps
     have let a Panda's hand sink by 3 mm, 50 by 0.5 mm, the direct solver by 0.04 mm, and it is faster than 20."""
 
-    def __init__(self, *, gui: bool = False) -> None:
-        super().__init__(gui=gui)
+    def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
+        super().__init__(gui=gui, physics=physics)
         self.body = self.simulator.load_urdf_text(
             self._urdf(), fixed_base=True, merge_fixed_links=True
         )
@@ -67,6 +68,7 @@ class ServoArm(Arm):
                 limit * now[f"{joint}.strength"]
                 for joint, limit in zip(self.JOINTS, self.MAX_TORQUE, strict=True)
             ],
+            pose=self.HOME,
         )
         self.joints.command(self._under_way[0] if self._delay else self._sent)
 

@@ -16,9 +16,9 @@ from metamotor.meta.learner import MetaLearner
 from metamotor.meta.rollouts import RolloutJob, derive_seed
 from metamotor.meta.workers import LocalSampler
 from metamotor.scripts.checkpoints import load_adaptable
-from metamotor.scripts.options import TaskChoice, parse
+from metamotor.scripts.options import PhysicsName, TaskChoice, parse
 from metamotor.scripts.outputs import writable, write_file
-from metamotor.scripts.wording import counted, new_console, next_step
+from metamotor.scripts.wording import counted, new_console, next_step, placed
 
 _PURPOSE = 104_729
 """Sets the seeds of the measurement apart from those of adaptation."""
@@ -34,6 +34,8 @@ class Adaptation:
     """Updates."""
     seed: int = 0
     """Of the episodes and actions."""
+    physics: PhysicsName | None = None
+    """The physics engine that the task is in; without it, that of training. MuJoCo comes with metamotor[mujoco]."""
 
     def of(self, learner: MetaLearner) -> Adaptation:
         """Return it with the number of episodes that this learner is adapted on."""
@@ -78,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     if options.measured_episodes < 1:
         raise ValueError(f"measured_episodes must be at least 1, got {options.measured_episodes}")
     out = writable(options.out, ".zip", overwrite=options.overwrite)
-    learner = load_adaptable(options.checkpoint)
+    learner = load_adaptable(options.checkpoint, options.adaptation.physics)
     task, adaptation = options.task.of(learner.family), options.adaptation.of(learner)
     adapted = learner.adapt_state(
         task, _episodes(adaptation), updates=adaptation.updates, seed=adaptation.seed
@@ -87,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     after = measure(learner, adapted, task, options.measured_episodes)
     model = learner.model_of(adapted, task)
     console = new_console()
-    console.print(f"{learner.family.name}, {task}", soft_wrap=True)
+    console.print(f"{placed(learner.family)}, {task}", soft_wrap=True)
     console.print(_table(before, after, adaptation))
     console.print("Return: sum of an episode's rewards, more is better.")
     if options.adaptation.updates and (note := untrained_note(learner)):

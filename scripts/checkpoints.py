@@ -13,12 +13,17 @@ from metamotor.meta.maml import MAML
 from metamotor.scripts.runs import checkpoint_in
 
 
-def load(path: Path) -> MetaLearner:
+def load(path: Path, physics: str | None = None) -> MetaLearner:
     """Return the learner of a checkpoint or of a run folder's best one.
+
+    Args:
+        path: of either.
+        physics: where its family is moved to; without it, it stays in that of its training.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is truncated, of another kind, or does not fit what is installed.
+        ValueError: if it is truncated, of another kind, does not fit what is installed, or its family does not run in
+            that physics.
     """
     path = checkpoint_in(path)
     name = str(read_checkpoint(path)[1].get("learner"))
@@ -30,23 +35,33 @@ def load(path: Path) -> MetaLearner:
         learner: MetaLearner = meta.LEARNERS[name].load(path)
     except TypeError as error:  # a setting that this version does not know
         raise ValueError(f"{path} was saved by another version of metamotor: {error}") from error
+    if physics is not None:
+        learner.move_to(learner.family.replace(physics=physics))
     return learner
 
 
-def load_adaptable(path: Path) -> MetaLearner:
+def load_adaptable(path: Path, physics: str | None = None) -> MetaLearner:
     """Return a learner that was trained to adapt, on a family that hides its task.
+
+    Args:
+        path: of its checkpoint or run folder.
+        physics: where its family is moved to.
 
     Raises:
         ValueError: if it was trained as an oracle.
     """
-    learner = load(path)
+    learner = load(path, physics)
     if _is_oracle(learner):
         raise ValueError(f"{path} is an oracle, which is told its task and has nothing to adapt to")
     return learner
 
 
 def load_arms(
-    adapted: Sequence[Path], robust: Sequence[Path], oracle: Sequence[Path]
+    adapted: Sequence[Path],
+    robust: Sequence[Path],
+    oracle: Sequence[Path],
+    *,
+    physics: str | None = None,
 ) -> list[tuple[MetaLearner, MAML, MAML]]:
     """Return the learners of each training seed, checked to belong together.
 
@@ -60,7 +75,11 @@ def load_arms(
         raise ValueError(f"each training seed needs one checkpoint of every arm, got {given}")
     seeds = []
     for paths in zip(adapted, robust, oracle, strict=True):
-        learners = (load(paths[0]), load_baseline(paths[1]), load_baseline(paths[2]))
+        learners = (
+            load(paths[0], physics),
+            load_baseline(paths[1], physics),
+            load_baseline(paths[2], physics),
+        )
         _check_arms(learners, paths)
         seeds.append(learners)
     arms = {"--adapted": adapted, "--robust": robust, "--oracle": oracle}
@@ -76,13 +95,13 @@ def load_arms(
     return seeds
 
 
-def load_baseline(path: Path) -> MAML:
+def load_baseline(path: Path, physics: str | None = None) -> MAML:
     """Return a robust policy or an oracle.
 
     Raises:
         ValueError: if it is of another learner.
     """
-    learner = load(path)
+    learner = load(path, physics)
     if not isinstance(learner, MAML):
         raise ValueError(
             f"{path} holds {type(learner).__name__}; robust policies and oracles are trained by "
@@ -101,10 +120,16 @@ def _check_arms(learners: Sequence[MetaLearner], paths: Sequence[Path]) -> None:
             raise ValueError(
                 f"{name} expects {_describe(*kind)}, but {path} holds {_describe(*found)}"
             )
-        if (learner.family.name, learner.family.horizon) != (first.name, first.horizon):
+        family = learner.family
+        if (family.name, family.horizon) != (first.name, first.horizon):
             raise ValueError(
-                f"{path} was trained on {learner.family.name} with {learner.family.horizon} steps, "
+                f"{path} was trained on {family.name} with {family.horizon} steps, "
                 f"{paths[0]} on {first.name} with {first.horizon}"
+            )
+        if family.physics != first.physics:
+            raise ValueError(
+                f"{path} was trained in {family.physics}, {paths[0]} in {first.physics}: say by "
+                "--physics where both are measured"
             )
 
 

@@ -24,8 +24,9 @@ COMMANDS = {
 }
 """The subcommands; each is the module of its name in this folder, which is imported only when it is called."""
 
-MISTAKES = (ValueError, TypeError, OSError, FloatingPointError)
-"""What the package raises when its input is wrong. Everything else is its own mistake."""
+MISTAKES = (ValueError, TypeError, OSError, FloatingPointError, ImportError)
+"""What the package raises when its input is wrong, or asks for something that is not installed. Everything else is its
+own mistake."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

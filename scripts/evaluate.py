@@ -11,11 +11,11 @@ from rich.console import Console
 
 from metamotor.meta.evaluation import Evaluation, Evaluator, Protocol
 from metamotor.scripts.checkpoints import load_arms
-from metamotor.scripts.options import parse
+from metamotor.scripts.options import PhysicsName, parse
 from metamotor.scripts.outputs import new_folder, write_file
 from metamotor.scripts.report import MODES, Report, caption, draw, markdown, summarise, table
 from metamotor.scripts.runs import CpuClock, machine, write_json
-from metamotor.scripts.wording import legend, new_console, next_step
+from metamotor.scripts.wording import legend, named, new_console, next_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class Evaluate:
     oracle: tuple[Path, ...]
     """Those of `train --arm oracle`."""
     protocol: Protocol = field(default_factory=Protocol)
+    physics: PhysicsName | None = None
+    """The physics engine that all are adapted and measured in; without it, that of training."""
     num_workers: int = 0
     """Processes that sample; 0 samples in this one. Results do not depend on it."""
     out: Path | None = None
@@ -45,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     if options.num_workers < 0:
         raise ValueError(f"num_workers must not be negative, got {options.num_workers}")
     clock, console = CpuClock(), new_console()
-    seeds = load_arms(options.adapted, options.robust, options.oracle)
+    seeds = load_arms(options.adapted, options.robust, options.oracle, physics=options.physics)
     family = seeds[0][0].family
     folder = new_folder(options.out, f"evaluation-{family.name}")
     evaluator = Evaluator(family, options.protocol, num_workers=options.num_workers)
@@ -76,6 +78,6 @@ def present(
         console.print(table(report, mode))
     console.print(legend(report.family), highlight=False)
     draw(report, folder / "returns.png")
-    text = f"# {report.family}\n\n{markdown(report, 'returns.png')}"
+    text = f"# {named(report.family, report.physics)}\n\n{markdown(report, 'returns.png')}"
     write_file(folder / "report.md", text.encode())
     return report

@@ -18,7 +18,7 @@ from metamotor.scripts.checkpoints import load_adaptable
 from metamotor.scripts.options import TaskChoice, parse
 from metamotor.scripts.outputs import writable
 from metamotor.scripts.runs import checkpoint_in
-from metamotor.scripts.wording import next_step
+from metamotor.scripts.wording import next_step, placed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,13 @@ def main(argv: Sequence[str]) -> None:
             'you trust it, write deploy.export(PPO.load("adapted.zip"), "policy.onnx") in Python'
         )
     path = checkpoint_in(options.checkpoint)
-    learner = load_adaptable(path)
+    learner = load_adaptable(path, options.adaptation.physics)
     task = options.task.of(learner.family)
     adaptation = options.adaptation.of(learner)
     model = adapted_model(learner, task, adaptation)
     export_model(learner, model, path, adaptation, out)
     parity = deploy.runtime.Policy(out).metadata["parity"]
-    print(f"{learner.family.name}, {task}")
+    print(f"{placed(learner.family)}, {task}")
     print(
         f"Wrote {out}: at most {parity['max_error']:.1e} of half the action's range away from the model "
         f"on {parity['observations']} observations"
@@ -73,6 +73,7 @@ def export_model(
     """Write an adapted model with where it comes from; return where."""
     origin = {
         "horizon": learner.family.horizon,
+        "physics": learner.family.physics,
         "adaptation": dataclasses.asdict(adaptation),
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
     }

@@ -20,6 +20,7 @@ from metamotor.envs import Choice, Split, TaskFamily
 Options = TypeVar("Options")
 AlgorithmName = Literal["PPO", "A2C", "TRPO", "RecurrentPPO", "SAC", "TD3", "DDPG", "DQN", "TQC"]
 LearnerName = Literal["MAML", "Reptile", "ES", "MPO"]
+PhysicsName = Literal["pybullet", "mujoco"]
 FamilyId = Annotated[str, arg(metavar="FAMILY")]
 OptionalFamilyId = Annotated[str | None, arg(metavar="FAMILY")]
 FamilyIds = Annotated[tuple[str, ...], arg(metavar="FAMILY [FAMILY ...]")]

@@ -26,7 +26,7 @@ from metamotor.meta.statistics import (
     iqm,
 )
 from metamotor.scripts.figures import COLORS, new_figure, save
-from metamotor.scripts.wording import counted
+from metamotor.scripts.wording import counted, named
 
 Array = NDArray[Any]
 
@@ -64,11 +64,14 @@ class Report:
     """By method: for each training seed, the factors on the step sizes of the updates."""
     per_seed: Mapping[str, Mapping[str, tuple[tuple[float, ...], ...]]]
     """By mode and method: each training seed's interquartile means, before adaptation and after each update."""
+    physics: str | None = None
+    """What simulated it, if that is not the family's usual engine."""
 
     def as_json(self) -> dict[str, Any]:
         """Return all numbers as JSON values."""
         return {
             "family": self.family,
+            **({} if self.physics is None else {"physics": self.physics}),
             "learner": self.learner,
             "protocol": dataclasses.asdict(self.protocol),
             "training_seeds": list(self.seeds),
@@ -106,6 +109,7 @@ class Report:
 
         return cls(
             family=values["family"],
+            physics=values.get("physics"),
             learner=values["learner"],
             protocol=Protocol(**values["protocol"]),
             seeds=tuple(values["training_seeds"]),
@@ -142,7 +146,11 @@ def summarise(evaluations: Sequence[Evaluation], learner: str = "MAML") -> Repor
         raise ValueError("a report needs at least one evaluation, got none")
     first = evaluations[0]
     for other in evaluations[1:]:
-        if (other.family, other.protocol) != (first.family, first.protocol):
+        if (other.family, other.physics, other.protocol) != (
+            first.family,
+            first.physics,
+            first.protocol,
+        ):
             raise ValueError(
                 f"evaluations must share family and protocol, got {first.family} with "
                 f"{first.protocol} and {other.family} with {other.protocol}"
@@ -150,6 +158,7 @@ def summarise(evaluations: Sequence[Evaluation], learner: str = "MAML") -> Repor
     scores = {mode: _scores(evaluations, mode) for mode in MODES}
     return Report(
         family=first.family,
+        physics=first.physics,
         learner=learner,
         protocol=first.protocol,
         seeds=tuple(evaluation.seed for evaluation in evaluations),
@@ -250,9 +259,9 @@ def _cell(estimate: Estimate, digits: int) -> tuple[str, str]:
 
 def caption(report: Report) -> str:
     """Return what was measured, in a sentence."""
-    protocol = report.protocol
+    protocol, family = report.protocol, named(report.family, report.physics)
     return (
-        f"{report.family}, {report.learner}: returns on {counted(protocol.num_tasks, protocol.split + ' task')}, "
+        f"{family}, {report.learner}: returns on {counted(protocol.num_tasks, protocol.split + ' task')}, "
         f"{_seeds(report)}; {counted(protocol.support_episodes, 'episode')} before "
         f"each update, {protocol.query_episodes} to measure; interquartile mean [95 % interval]"
     )
@@ -340,7 +349,7 @@ def draw(report: Report, path: Path) -> Path:
     _draw_gaps(axes[2], report)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS), frameon=False)
-    figure.suptitle(f"{report.family}, {_seeds(report)}", fontsize="medium")
+    figure.suptitle(f"{named(report.family, report.physics)}, {_seeds(report)}", fontsize="medium")
     return save(figure, path)
 
 

@@ -14,9 +14,15 @@ from tyro.conf import Positional
 from metamotor.deploy.runtime import Policy
 from metamotor.envs import Split, TaskFamily
 from metamotor.scripts.episodes import watch, write_gif
-from metamotor.scripts.options import OptionalFamilyId, TaskChoice, make_family, parse
+from metamotor.scripts.options import (
+    OptionalFamilyId,
+    PhysicsName,
+    TaskChoice,
+    make_family,
+    parse,
+)
 from metamotor.scripts.outputs import writable
-from metamotor.scripts.wording import counted
+from metamotor.scripts.wording import counted, placed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +48,8 @@ class RunTask:
 class Run:
     """Run a policy file in a closed loop with the simulated robot; print returns and the policy's latency.
 
-    The policy acts deterministically. The file names the family, the horizon and the task that the policy was
-    adapted to; all three can be changed.
+    The policy acts deterministically. The file names the family, the horizon, the physics and the task that the policy
+    was adapted to; all of them can be changed.
     """
 
     policy: Positional[Path]
@@ -52,6 +58,8 @@ class Run:
     """Id of the task family; without it, the one in the file."""
     horizon: int | None = None
     """Steps of an episode; without it, those of training."""
+    physics: PhysicsName | None = None
+    """The physics engine; without it, the one that the policy was adapted in."""
     task: RunTask = field(default_factory=RunTask)
     episodes: int = 3
     """Episodes to run."""
@@ -81,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     mode = "human" if options.gui else "rgb_array" if gif else None
     env = family.make_env(render_mode=mode)
     seeds = [options.seed + index for index in range(options.episodes)]
-    print(f"{family.name}, {task}")
+    print(f"{placed(family)}, {task}")
     watched = watch(env, policy, task=task, seeds=seeds, frames=gif is not None)
     env.close()
     returns = np.array(watched.returns)
@@ -104,10 +112,11 @@ def family_of(policy: Policy, options: Run) -> TaskFamily:
     name = options.family or named
     if not name:
         raise ValueError(f"{policy.path} does not say which family it is for; give --family")
-    horizon = options.horizon
-    if horizon is None and name == named:
-        horizon = policy.metadata.get("horizon")
-    family = make_family(str(name), horizon=horizon)
+    horizon, physics = options.horizon, options.physics
+    if name == named:
+        horizon = policy.metadata.get("horizon") if horizon is None else horizon
+        physics = policy.metadata.get("physics") if physics is None else physics
+    family = make_family(str(name), horizon=horizon, physics=physics)
     sizes = (policy.observation_size, policy.action_size)
     expected = (len(family.signals), len(family.action_signals))
     if sizes != expected:

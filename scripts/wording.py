@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -72,6 +73,20 @@ def legend(family: str) -> str:
         f"Gap closed: {GAP_CLOSED}. 0: worth nothing, 1: as good as the oracle.\n"
         "All of it: docs/evaluation.md"
     )
+
+
+def placed(family: Any) -> str:
+    """Return a family's id, with its physics if that is not the usual one."""
+    return named(family.name, family.config.get("physics"))
+
+
+def named(family: str, physics: str | None) -> str:
+    """Return a family's id with its physics; None is the usual one.
+
+    >>> named("PandaReach-v0", "mujoco")
+    'PandaReach-v0 in mujoco'
+    """
+    return family if physics is None else f"{family} in {physics}"
 
 
 def next_step(why: str, *words: str | Path) -> str:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from metamotor.robots.simulator.client import GRAVITY, Simulator, data_path
 from metamotor.robots.simulator.closing import Closing
-from metamotor.robots.simulator.joints import Joints, JointState
+from metamotor.robots.simulator.joints import Joints
+from metamotor.robots.simulator.physics import FreeBody, JointGroup, JointState, Physics
 from metamotor.robots.simulator.state import BaseState, BodyState, Camera, Snapshot, Vector
 
 __all__ = [
@@ -21,8 +22,11 @@ __all__ = [
     "BodyState",
     "Camera",
     "Closing",
+    "FreeBody",
+    "JointGroup",
     "JointState",
     "Joints",
+    "Physics",
     "Simulator",
     "Snapshot",
     "Vector",

@@ -25,6 +25,8 @@ class Body:
         self._client = client
         self.number = number
         """The engine's number of the body."""
+        self.fixed = fixed
+        """Whether the base is bolted to the world."""
         self._joints = Joints(client, number, None)
         # A bolted base never moves; reading it back would only add rounding.
         self._bolted: BaseState | None = None

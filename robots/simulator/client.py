@@ -17,9 +17,10 @@ import pybullet_data
 from numpy.typing import NDArray
 
 from metamotor.robots.simulator.bodies import Body, resting_at
-from metamotor.robots.simulator.closing import Closing
+from metamotor.robots.simulator.description import BodyModel, describe
 from metamotor.robots.simulator.engine import pybullet
 from metamotor.robots.simulator.joints import Joints, closed
+from metamotor.robots.simulator.physics import Physics
 from metamotor.robots.simulator.quiet import silent_library
 from metamotor.robots.simulator.state import Camera, Snapshot, Vector
 
@@ -62,8 +63,8 @@ class RealTime:
         time.sleep(max(0.0, self._due - time.perf_counter()))
 
 
-class Simulator(Closing):
-    """One physics client.
+class Simulator(Physics):
+    """One physics client of PyBullet.
 
     Args:
         time_step: length of one physics step [s].
@@ -202,6 +203,10 @@ class Simulator(Closing):
         raise ValueError(
             f"there is no body {number}; loaded are {[b.number for b in self._bodies]}"
         )
+
+    def describe(self, number: int) -> BodyModel:
+        """Return what a body is made of, its joints at zero as they were loaded."""
+        return describe(self._client, number, fixed=self.body(number).fixed)
 
     def link(self, body: int, name: str) -> int:
         """Return the number of the link that a joint of this name carries, fixed joints included.

@@ -7,9 +7,7 @@ from functools import partial
 from typing import NoReturn
 
 from metamotor.robots.simulator.engine import pybullet
-
-JointState = tuple[float, float, tuple[float, ...], float]
-"""Position, velocity, reaction forces (zeros: no force sensor is switched on) and motor torque of a joint."""
+from metamotor.robots.simulator.physics import JointState
 
 
 class Joints:
@@ -55,12 +53,19 @@ class Joints:
         self._command: Callable[[Sequence[float]], None] = _undriven
         self._lasting = False
 
-    def use_position_motors(self, *, gains: Sequence[float], max_forces: Sequence[float]) -> None:
+    def use_position_motors(
+        self,
+        *,
+        gains: Sequence[float],
+        max_forces: Sequence[float],
+        pose: Sequence[float] | None = None,
+    ) -> None:
         """Let `command` set position targets, tracked by motors of limited strength.
 
         Args:
             gains: share of its position error that a motor sets out to remove in one physics step, in (0, 1].
             max_forces: greatest torque [N·m] or force [N] of each motor.
+            pose: not needed: these motors know what they move.
         """
         mode, client, still = pybullet.POSITION_CONTROL, self._client, self._still
         forces, gains, damping = [*max_forces], [*gains], [1.0] * len(self.links)

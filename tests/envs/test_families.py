@@ -18,9 +18,19 @@ from metamotor import envs
 Array = NDArray[Any]
 
 
-@pytest.fixture(params=sorted(envs.FAMILIES))
+VARIANTS = [
+    (name, None if physics == family.engines[0] else physics)
+    for name, family in sorted(envs.FAMILIES.items())
+    for physics in family.engines
+]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(filter(None, variant)))
 def family(request: pytest.FixtureRequest) -> envs.TaskFamily:
-    return envs.make(request.param)
+    name, physics = request.param
+    if physics == "mujoco":
+        pytest.importorskip("metamotor.robots.mujoco", exc_type=ImportError)
+    return envs.make(name, physics=physics)
 
 
 @pytest.fixture
@@ -60,7 +70,8 @@ class TestEnvironment:
     ) -> None:
         task = family.sample(1, split="test", seed=1)[0]
         for given in (task, dataclasses.asdict(task)):
-            made: Any = gymnasium.make(f"metamotor/{family.name}", task=given)
+            name, physics = f"metamotor/{family.name}", family.physics
+            made: Any = gymnasium.make(name, task=given, physics=physics)
             assert made.get_wrapper_attr("task") == task
             assert rollout(made, task, seed=2) == rollout(env, task, seed=2)
             made.close()
@@ -275,7 +286,9 @@ def test_an_unknown_family_is_named_with_those_there_are() -> None:
 
 
 def test_an_unknown_argument_is_named_with_those_there_are(family: envs.TaskFamily) -> None:
-    message = f"{family.name} does not know horizn; it takes horizon, reveal_task, randomization"
+    message = (
+        f"{family.name} does not know horizn; it takes horizon, reveal_task, randomization, physics"
+    )
     with pytest.raises(TypeError, match=message):
         envs.make(family.name, horizn=3)
     with pytest.raises(TypeError, match=message):
@@ -288,3 +301,22 @@ def test_config_makes_the_family_again(family: envs.TaskFamily) -> None:
     assert changed.observation_space.shape == (
         len(family.observation_signals) + len(family.parameters),
     )
+
+
+def test_physics_is_written_down_only_where_it_is_not_the_usual_one(
+    family: envs.TaskFamily,
+) -> None:
+    usual = family.physics == family.engines[0]
+    assert family.config.get("physics") == (None if usual else family.physics)
+    assert family.replace(physics=family.engines[0]).config.keys() == {"horizon", "reveal_task"}
+
+
+def test_an_unknown_physics_is_refused_with_those_there_are(family: envs.TaskFamily) -> None:
+    known = " or ".join(family.engines)
+    with pytest.raises(ValueError, match=f"physics of {family.name} must be {known}, got 'drake'"):
+        family.replace(physics="drake")
+
+
+def test_a_family_of_one_physics_says_so() -> None:
+    with pytest.raises(ValueError, match="physics of CartPole-v0 must be pybullet, got 'mujoco'"):
+        envs.make("CartPole-v0", physics="mujoco")

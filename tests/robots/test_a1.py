@@ -59,7 +59,7 @@ def toe(joints: Any, side: int) -> Array:
     return turned
 
 
-def composite(simulator: Simulator, body: int, leave_out: str = "") -> tuple[float, Array, Array]:
+def composite(simulator: Any, body: int, leave_out: str = "") -> tuple[float, Array, Array]:
     """Mass, centre of mass and inertia tensor about it of all links, in the world's frame."""
     parts = []
     client = simulator._client

@@ -26,8 +26,21 @@ def arm(request: pytest.FixtureRequest) -> Iterator[Arm]:
         yield robot
 
 
-@pytest.fixture(params=[Panda, Kuka])
+@pytest.fixture(
+    params=[(robot, physics) for robot in (Panda, Kuka) for physics in ("pybullet", "mujoco")],
+    ids=lambda param: f"{param[0].__name__}-{param[1]}",
+)
 def servo(request: pytest.FixtureRequest) -> Iterator[ServoArm]:
+    robot_type, physics = request.param
+    if physics == "mujoco":
+        pytest.importorskip("metamotor.robots.mujoco", exc_type=ImportError)
+    with robot_type(physics=physics) as robot:
+        yield robot
+
+
+@pytest.fixture(params=[Panda, Kuka])
+def ideal(request: pytest.FixtureRequest) -> Iterator[ServoArm]:
+    """One whose motors know what they move; those of MuJoCo are in test_mujoco."""
     with request.param() as robot:
         yield robot
 
@@ -141,19 +154,19 @@ class TestMotion:
 
     @pytest.mark.parametrize("axis", range(3))
     @pytest.mark.parametrize("sign", [-1.0, 1.0])
-    def test_hand_goes_where_it_is_sent(self, servo: ServoArm, axis: int, sign: float) -> None:
-        start = np.array(servo.hand_position)
+    def test_hand_goes_where_it_is_sent(self, ideal: ServoArm, axis: int, sign: float) -> None:
+        start = np.array(ideal.hand_position)
         push = sign * 0.01 * np.eye(3)[axis]
         for _ in range(10):
-            servo.move_hand(push.tolist())
-            servo.advance()
-            servo.sense()
+            ideal.move_hand(push.tolist())
+            ideal.advance()
+            ideal.sense()
         # Each physics step covers `gain` of what is left of the push.
-        gain, substeps = servo.GAIN, servo.SUBSTEPS
+        gain, substeps = ideal.GAIN, ideal.SUBSTEPS
         covered = 10 * push * (1 - (1 - gain) ** substeps)
-        np.testing.assert_allclose(servo.hand_position - start, covered, atol=5e-3)
-        velocity = push * gain * (1 - gain) ** (substeps - 1) / servo.TIME_STEP
-        np.testing.assert_allclose(servo.hand_velocity, velocity, atol=5e-3)
+        np.testing.assert_allclose(ideal.hand_position - start, covered, atol=5e-3)
+        velocity = push * gain * (1 - gain) ** (substeps - 1) / ideal.TIME_STEP
+        np.testing.assert_allclose(ideal.hand_velocity, velocity, atol=5e-3)
 
     def test_keeps_to_joint_limits_and_speeds(self, servo: ServoArm) -> None:
         generator = np.random.default_rng(0)
@@ -180,14 +193,14 @@ class TestMotion:
 
 
 class TestProperties:
-    def test_a_payload_weighs_on_the_joints_by_its_lever(self, servo: ServoArm) -> None:
+    def test_a_payload_weighs_on_the_joints_by_its_lever(self, ideal: ServoArm) -> None:
         torques = []
         for payload in (0.0, 2.0):
-            servo.configure(payload=payload)
-            servo.reset(servo.HOME)
-            settle(servo, 60)
-            torques.append([state[3] for state in servo.joints.read()])
-        _, columns = servo.hand_position_and_jacobian(servo.HOME)
+            ideal.configure(payload=payload)
+            ideal.reset(ideal.HOME)
+            settle(ideal, 60)
+            torques.append([state[3] for state in ideal.joints.read()])
+        _, columns = ideal.hand_position_and_jacobian(ideal.HOME)
         expected = [2.0 * 9.81 * z for _, _, z in columns]
         found = np.subtract(torques[1], torques[0])[: len(columns)]
         assert found == pytest.approx(expected, abs=0.1)
@@ -237,15 +250,15 @@ class TestProperties:
         settle(servo, 3)
         assert servo.joint_positions == pytest.approx(servo.HOME, abs=1e-3), "nothing is under way"
 
-    def test_gain_is_how_quickly_targets_are_reached(self, servo: ServoArm) -> None:
+    def test_gain_is_how_quickly_targets_are_reached(self, ideal: ServoArm) -> None:
         left = []
         for gain in (0.05, 0.2):
-            servo.configure(gain=gain)
-            servo.reset(servo.HOME)
-            servo.command([servo.HOME[0] + 0.02, *servo.HOME[1:]])
-            servo.simulator.step(4)
-            servo.sense()
-            left.append((servo.HOME[0] + 0.02 - servo.joint_positions[0]) / 0.02)
+            ideal.configure(gain=gain)
+            ideal.reset(ideal.HOME)
+            ideal.command([ideal.HOME[0] + 0.02, *ideal.HOME[1:]])
+            ideal.simulator.step(4)
+            ideal.sense()
+            left.append((ideal.HOME[0] + 0.02 - ideal.joint_positions[0]) / 0.02)
         assert left == pytest.approx([0.95**4, 0.8**4], abs=0.01)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from metamotor.robots import HalfCheetah, Hopper, Walker2d
+from metamotor.robots import HalfCheetah, Hopper, Simulator, Walker2d
 from metamotor.robots.planar_runner import PlanarRunner
 from metamotor.robots.simulator import data_path
 from metamotor.robots.simulator.engine import pybullet
@@ -58,6 +58,7 @@ def angles(robot: PlanarRunner) -> Array:
 def centre(robot: PlanarRunner) -> float:
     """How far forwards the centre of mass is [m]."""
     simulator, links = robot.simulator, robot.joints.links
+    assert isinstance(simulator, Simulator)
     masses = [simulator.mass(robot.body, link) for link in links]
     places = [
         pybullet.getLinkState(robot.body, link, 0, 1, simulator._client)[0][0] for link in links

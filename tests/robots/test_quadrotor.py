@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from metamotor.robots import Quadrotor
+from metamotor.robots import Quadrotor, Simulator
 from metamotor.robots.attitude import attitude
 from metamotor.robots.quadrotor_model import BODY_MASS, BODY_SIZE, MOTOR_MASS, ROTORS, inertia
 from metamotor.robots.simulator import GRAVITY, BaseState
@@ -84,6 +84,7 @@ class TestModel:
     ) -> None:
         robot.configure(payload=0.2, payload_x=place[0], payload_y=place[1])
         robot.reset(HIGH)
+        assert isinstance(robot.simulator, Simulator)
         client = robot.simulator._client
         weights, places = [], []
         for link in robot._corners:

@@ -39,14 +39,19 @@ def on_the_spot(robot: Quadruped) -> dict[str, float]:
     }
 
 
+def client_of(robot: Quadruped) -> int:
+    assert isinstance(robot.simulator, Simulator)
+    return robot.simulator._client
+
+
 def masses(robot: Quadruped) -> list[float]:
-    count = pybullet.getNumJoints(robot.body, robot.simulator._client)
+    count = pybullet.getNumJoints(robot.body, client_of(robot))
     return [robot.simulator.mass(robot.body, link) for link in range(-1, count)]
 
 
 def centre(robot: Quadruped) -> Array:
     """Centre of mass of all links, in the world's frame."""
-    client = robot.simulator._client
+    client = client_of(robot)
     places = [robot._base.base().position]
     for link in range(len(masses(robot)) - 1):
         places.append(pybullet.getLinkState(robot.body, link, 0, 1, client)[0])
@@ -57,7 +62,7 @@ def centre(robot: Quadruped) -> Array:
 
 def toes(robot: Quadruped) -> Array:
     """Where the toes are, in the frame in the middle between the hips of a level trunk. Shape: (4, 3)."""
-    client = robot.simulator._client
+    client = client_of(robot)
     middle = np.array(robot._base.base().position) - BODIES[type(robot)].trunk.centre
     places = []
     for leg, _, _ in LEGS:
@@ -99,7 +104,7 @@ class TestModel:
             assert toes(robot) - hips == pytest.approx(places, abs=1e-6)
 
     def test_mirror_images_are_alike(self, robot: Quadruped) -> None:
-        body, client = BODIES[type(robot)], robot.simulator._client
+        body, client = BODIES[type(robot)], client_of(robot)
         pose = np.random.default_rng(0).uniform(-0.3, 0.3, 3) + robot.STANCE[:3]
         robot.reset((*pose, -pose[0], *pose[1:], *robot.STANCE[6:]))
         y = body.trunk.centre[1]

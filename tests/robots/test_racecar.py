@@ -43,6 +43,7 @@ class TestModel:
             assert set(own) == set(theirs) == {*Racecar.WHEELS, *Racecar.HINGES}
             # Their base is in the middle of the rear axle, 5 cm below it.
             axle = np.array(origin) - (model.CHASSIS_X, 0.0, model.CHASSIS_Z)
+            assert isinstance(robot.simulator, Simulator)
             for name, (mass, link) in theirs.items():
                 assert robot.simulator.mass(robot.body, own[name]) == pytest.approx(mass)
                 place = pybullet.getLinkState(body, link, 0, 1, simulator._client)[0]
