@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args
@@ -29,6 +29,8 @@ from metamotor.robots.properties import Property
 Array = NDArray[Any]
 Split = Literal["train", "validation", "test", "out_of_range"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+MAX_DRAWS = 100
+"""How often properties are drawn that do not go together before this is an error."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +164,16 @@ class TaskEnv(gymnasium.Env[Array, Array]):
 
         Raises:
             TypeError: if it is not a task of this family.
+            ValueError: if a choice is none that there is.
         """
         if not isinstance(task, self.family.task_type):
             expected = self.family.task_type.__name__
             raise TypeError(f"{self.family.name} expects a {expected}, got {task!r}")
+        for name, parameter in self.family.parameters.items():
+            if isinstance(parameter, Choice) and getattr(task, name) not in parameter.values:
+                raise ValueError(
+                    f"{name} of {self.family.name} must be one of {parameter.values}, got {getattr(task, name)!r}"
+                )
         self.task = task
         self._revealed = self.family.reveal(task)
         self._elapsed = -1
@@ -192,8 +200,8 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         self._elapsed = 0
         if self._randomizer is None:
             return self._with_task(self._begin()), {}
-        said = self._task_properties()
-        self._vary(self._randomizer.start(self.task.to_json(), said, self.np_random))
+        randomizer, numbers, said = self._randomizer, self.task.as_array(), self._task_properties()
+        self._vary(lambda: randomizer.start(numbers, said, self.np_random))
         return self._with_task(self._link.reset(self._begin(), self.np_random)), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
@@ -218,7 +226,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             for number, (low, high) in zip(action.tolist(), self._bounds, strict=True)
         ]
         if self._randomizer is not None:
-            self._vary(self._randomizer.step(self._elapsed, self.np_random))
+            self._vary_in_step(self._randomizer)
             command = self._link.act(command)
         observation, reward, terminated = self._advance(command)
         self._elapsed += 1
@@ -243,7 +251,29 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         shared = [name for name in self.family.parameters if name in self.properties]
         return {name: getattr(self.task, name) for name in shared}
 
-    def _vary(self, values: Mapping[str, float]) -> None:
+    def _vary_in_step(self, randomizer: Randomizer) -> None:
+        if names := randomizer.due(self._elapsed, self.np_random):
+            self._vary(lambda: randomizer.draw(names, self.np_random))
+
+    def _vary(self, draw: Callable[[], Mapping[str, float]]) -> None:
+        """Draw properties until the robot can have them together.
+
+        Raises:
+            ValueError: if it never can.
+        """
+        for _ in range(MAX_DRAWS):
+            values = draw()
+            try:
+                self._take(values)
+            except ValueError as error:
+                refused = error
+            else:
+                return
+        raise ValueError(
+            f"{self.family.name} was drawn {MAX_DRAWS} times so that it cannot be: {refused}"
+        ) from refused
+
+    def _take(self, values: Mapping[str, float]) -> None:
         own = {name: value for name, value in values.items() if name in self.properties}
         self._link.properties.update({name: values[name] for name in values.keys() - own.keys()})
         self._configure(own)

@@ -6,7 +6,7 @@ side, in 50 episodes of 3 s. Here both are drawn from ranges that end there.
 
 The robot trots by itself (`robots.minitaur`); the action is five numbers in ±1 that say how: frequency, how far legs
 swing and how much they are lifted, and how much the left and the right legs are folded. All zeros walk ahead, at
-about 0.5 m/s, and earn about 30, since a load turns them away. The reward of a step is v − 6 |y|: v is the trunk's
+about 0.5 m/s, and earn 10 to 25, since a load turns them away. The reward of a step is v − 6 |y|: v is the trunk's
 velocity along +x over the control period [m/s], and y how far it has come off the line on which it started [m]. An
 episode has 120 steps of 0.025 s. It ends, at a cost of 50, when the robot falls: when the trunk leans by more than
 53°, or its middle is lower than 9 cm. It starts standing, each leg folded by up to 0.05 rad more or less.

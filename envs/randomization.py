@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -66,6 +66,8 @@ class Vary:
                 raise ValueError(
                     f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}"
                 )
+        if not isinstance(self.numbers, Sequence) or isinstance(self.numbers, str):
+            raise TypeError(f"{self.distribution} takes a list of numbers, got {self.numbers!r}")
         numbers = self.numbers
         if not numbers or not all(_is_finite(number) for number in numbers):
             raise ValueError(f"{self.distribution} takes finite numbers, got {numbers}")
@@ -93,6 +95,7 @@ class Vary:
                 f'probability= lies in (0, 1] with when="step", and is not given otherwise; got {self.probability!r} '
                 f"with when={self.when!r}"
             )
+        object.__setattr__(self, "numbers", tuple(float(number) for number in numbers))
 
     def draw(self, generator: np.random.Generator) -> float:
         """Return a number from the distribution."""
@@ -151,26 +154,26 @@ def vary(value: Any) -> Vary:
         raise TypeError(
             f"randomization takes uniform(low, high), log_uniform, normal or choice for each property, got {value!r}"
         )
-    return Vary(**{**value, "numbers": tuple(value["numbers"])})
+    return Vary(**value)
 
 
 PUBLISHED: Mapping[str, Mapping[str, Vary]] = {
     # Tan et al. 2018 (arXiv:1804.10332), table I and the code published with it: Minitaur, drawn at each reset.
     "tan-2018": {
-        "mass_scale": uniform(0.8, 1.2),
-        "inertia_scale": uniform(0.5, 1.5),
+        "mass_scale": uniform(0.8, 1.2, operation="scale"),
+        "inertia_scale": uniform(0.5, 1.5, operation="scale"),
         "friction": uniform(0.5, 1.25),
-        "motor_strength": uniform(0.8, 1.2),
+        "motor_strength": uniform(0.8, 1.2, operation="scale"),
         "joint_damping": uniform(0.0, 0.05),
         "latency": uniform(0.0, 0.04),
         "battery": uniform(14.0, 16.8),
     },
     # Peng et al. 2020 (arXiv:2004.00784): the defaults of the published code, drawn at each reset.
     "peng-2020": {
-        "mass_scale": uniform(0.8, 1.2),
-        "inertia_scale": uniform(0.5, 1.5),
+        "mass_scale": uniform(0.8, 1.2, operation="scale"),
+        "inertia_scale": uniform(0.5, 1.5, operation="scale"),
         "friction": uniform(0.5, 1.25),
-        "motor_strength": uniform(0.8, 1.2),
+        "motor_strength": uniform(0.8, 1.2, operation="scale"),
         "joint_damping": uniform(0.0, 0.05),
         "latency": uniform(0.0, 0.04),
     },
@@ -178,7 +181,7 @@ PUBLISHED: Mapping[str, Mapping[str, Vary]] = {
     "rma-2021": {
         "payload": uniform(0.0, 6.0, when="step", probability=0.004),
         "friction": uniform(0.05, 4.5, when="step", probability=0.004),
-        "motor_strength": uniform(0.9, 1.1, when="step", probability=0.004),
+        "motor_strength": uniform(0.9, 1.1, operation="scale", when="step", probability=0.004),
         "stiffness": uniform(50.0, 60.0, when="step", probability=0.004),
         "damping": uniform(0.4, 0.8, when="step", probability=0.004),
     },
@@ -186,13 +189,13 @@ PUBLISHED: Mapping[str, Mapping[str, Vary]] = {
     "legged-gym-2021": {"friction": uniform(0.5, 1.25, when="task")},
     # Andrychowicz et al. 2018 (arXiv:1808.00177): what its table has of robots in general.
     "openai-hand-2018": {
-        "mass_scale": uniform(0.5, 1.5),
+        "mass_scale": uniform(0.5, 1.5, operation="scale"),
         "friction": uniform(0.7, 1.3, operation="scale"),
         "stiffness": log_uniform(0.75, 1.5, operation="scale"),
         "joint_damping": log_uniform(0.3, 3.0, operation="scale"),
     },
 }
-"""Ranges of published sim-to-real work by name; a robot takes from them what it has."""
+"""Ranges of published sim-to-real work by name. A robot takes from them what it has and its task does not say."""
 
 
 def varied(given: Any, family: str) -> dict[str, Vary]:
@@ -228,7 +231,7 @@ class Randomizer:
         published: whether `varied` is a published set, from which is taken what there is.
 
     Raises:
-        ValueError: if the environment lacks a property, or of a published set all.
+        ValueError: if the environment lacks a property, or of a published set all; or if one cannot vary so.
     """
 
     def __init__(
@@ -243,39 +246,82 @@ class Randomizer:
         if (known != varied and not published) or (varied and not known):
             missing = ", ".join(name for name in varied if name not in properties)
             raise ValueError(f"{family} has no {missing} to vary; it has {', '.join(properties)}")
-        self._varied, self._properties = known, properties
+        for name, how in known.items():
+            _check_limits(name, how, properties[name])
+        self._known, self._properties = known, properties
+        self._family, self._published = family, published
 
     def start(
-        self, task: str, said: Mapping[str, float], generator: np.random.Generator
+        self, task: Sequence[float], said: Mapping[str, float], generator: np.random.Generator
     ) -> dict[str, float]:
         """Return every varied property at the start of an episode.
 
         Args:
-            task: as JSON; what is drawn for a task depends on it alone.
+            task: its numbers; what is drawn for a task depends on them alone.
             said: properties that the task says, about which they vary; others vary about their nominal values.
             generator: the environment's own.
+
+        Raises:
+            ValueError: if a property that the task says would be replaced, or nothing would be scaled.
         """
-        digest = hashlib.sha256(task.encode()).digest()
-        of_task = np.random.default_rng(int.from_bytes(digest[:16], "big"))
-        self._base = {name: own.nominal for name, own in self._properties.items()} | dict(said)
+        nominal = {name: own.nominal for name, own in self._properties.items()}
+        self._base = {**nominal, **said}
+        self._varied = {}
+        for name, how in self._known.items():
+            if problem := self._problem(name, how, said):
+                if not self._published:
+                    raise ValueError(f"{self._family}: {name} {problem}")
+            else:
+                self._varied[name] = how
         return {
-            name: self._draw(name, of_task if how.when == "task" else generator)
+            name: self._draw(name, _of_task(name, task) if how.when == "task" else generator)
             for name, how in self._varied.items()
         }
 
-    def step(self, elapsed: int, generator: np.random.Generator) -> dict[str, float]:
-        """Return what is drawn anew before a step, of which `elapsed` came before it in the episode."""
-        found = {}
+    def due(self, elapsed: int, generator: np.random.Generator) -> list[str]:
+        """Return which properties are drawn anew before a step; `elapsed` came before it in the episode."""
+        found = []
         for name, how in self._varied.items():
             if how.interval is not None:
                 due = elapsed > 0 and elapsed % how.interval == 0
             else:
                 due = how.probability is not None and generator.random() < how.probability
             if due:
-                found[name] = self._draw(name, generator)
+                found.append(name)
         return found
 
+    def draw(self, names: Sequence[str], generator: np.random.Generator) -> dict[str, float]:
+        """Return new values of some properties."""
+        return {name: self._draw(name, generator) for name in names}
+
+    def _problem(self, name: str, how: Vary, said: Mapping[str, float]) -> str | None:
+        if how.operation == "absolute" and name in said:
+            return (
+                "is part of the task, which an absolute number would replace: let it vary by "
+                'operation="scale" or "add"'
+            )
+        if how.operation == "scale" and self._base[name] == 0:
+            return "is 0, which no factor changes: let it vary by another operation"
+        return None
+
     def _draw(self, name: str, generator: np.random.Generator) -> float:
-        how, own = self._varied[name], self._properties[name]
+        how, own = self._known[name], self._properties[name]
         value = how.apply(self._base[name], how.draw(generator))
         return min(max(value, own.low), own.high)
+
+
+def _of_task(name: str, task: Sequence[float]) -> np.random.Generator:
+    """Return the generator of a property that a task has for good; −0 is 0, and 1 is 1.0."""
+    text = repr([name, *(float(number) + 0.0 for number in task)])
+    digest = hashlib.sha256(text.encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def _check_limits(name: str, how: Vary, own: Property) -> None:
+    outside = all(not own.low <= number <= own.high for number in how.numbers)
+    if how.operation == "absolute" and how.distribution != "normal" and outside:
+        raise ValueError(
+            f"{name} must lie in [{own.low:g}, {own.high:g}] {own.unit}, got {how.distribution} {how.numbers}"
+        )
+    if name == "sensor_bias" and how.when in ("interval", "step"):
+        raise ValueError(f'sensor_bias is drawn once an episode, got when="{how.when}"')

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metamotor.robots.delay import Delay
 from metamotor.robots.properties import Property
 
 Array = NDArray[Any]
@@ -37,37 +37,31 @@ class Link:
     def __init__(self, dt: float, low: Array, high: Array) -> None:
         self._dt, self._low, self._high = dt, low, high
         self.properties = {name: own.nominal for name, own in PROPERTIES.items()}
-        self._observations: deque[Array] = deque()
-        self._actions: deque[Sequence[float]] = deque()
+        self._observations = Delay(np.zeros(len(low)))
+        self._actions: Delay[Sequence[float] | None] = Delay(None)
 
     def reset(self, observation: Array, generator: np.random.Generator) -> Array:
         """Start an episode from what the robot observes; return what the policy sees."""
         bias = self.properties["sensor_bias"]
         self._offset = generator.normal(size=len(observation)) * bias if bias else None
-        self._observations = deque([observation])
-        self._actions.clear()
+        self._observations.restart(observation)
+        self._actions.restart(None)
         self._seen = self._spoilt(observation, generator)
         return self._seen
 
     def act(self, action: Sequence[float]) -> Sequence[float]:
         """Return the action that takes effect now; zeros before the first one arrives."""
-        actions = self._actions
-        actions.append(action)
-        late = round(self.properties["action_latency"] / self._dt)
-        while len(actions) > late + 1:
-            actions.popleft()
-        return actions[0] if len(actions) == late + 1 else [0.0] * len(action)
+        self._actions.steps = round(self.properties["action_latency"] / self._dt)
+        arrived = self._actions.send(action)
+        return [0.0] * len(action) if arrived is None else arrived
 
     def see(self, observation: Array, generator: np.random.Generator) -> Array:
         """Return what the policy sees when the robot observes this."""
-        past = self._observations
-        past.append(observation)
-        late = round(self.properties["sensor_latency"] / self._dt)
-        while len(past) > late + 1:
-            past.popleft()
+        self._observations.steps = round(self.properties["sensor_latency"] / self._dt)
+        arrived = self._observations.send(observation)
         lost = self.properties["sensor_dropout"]
         if not (lost and generator.random() < lost):
-            self._seen = self._spoilt(past[0], generator)
+            self._seen = self._spoilt(arrived, generator)
         return self._seen
 
     def _spoilt(self, observation: Array, generator: np.random.Generator) -> Array:

@@ -59,8 +59,15 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
             TypeError: if it is not a task of this family.
             ValueError: if the robot cannot be so.
         """
+        before = self.task
         super().set_task(task)
-        self._configure(self._task_properties())
+        try:
+            self._configure(self._task_properties())
+        except ValueError:
+            self.task = before
+            if before is not None:
+                super().set_task(before)
+            raise
 
     def _configure(self, values: Mapping[str, float]) -> None:
         self.robot.configure(**values)

@@ -73,9 +73,8 @@ class XArmPayloadEnv(ArmEnv[XArm6]):
         self._first: list[float] = []
         self._way: list[float] = []
 
-    def _build(self) -> None:
-        super()._build()
-        self.robot.configure(latency=LATENCY, damping=DAMPING)
+    def _task_properties(self) -> Mapping[str, float]:
+        return {**super()._task_properties(), "latency": LATENCY, "damping": DAMPING}
 
     def _begin(self) -> Array:
         self.start()

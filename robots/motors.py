@@ -6,9 +6,9 @@ plain floats in lists: on a dozen joints numpy takes longer.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
+from metamotor.robots.delay import Delay
 from metamotor.robots.simulator import JointState
 
 
@@ -46,24 +46,22 @@ class PDMotors:
         self._shares = [1.0] * len(self._limits) if shares is None else [*shares]
         self._none: Sequence[float] = [0.0] * len(self._limits)
         self.strengths = [1.0] * len(self._limits)
-        self._sent: tuple[Sequence[float], Sequence[float]]
-        self._under_way: deque[tuple[Sequence[float], Sequence[float]]]
-        self._delay = 0
-        self.hold(self._none)
+        self._sent: tuple[Sequence[float], Sequence[float]] = (self._none, self._none)
+        self._line: Delay[tuple[Sequence[float], Sequence[float]]] = Delay(self._sent)
 
     @property
     def latency(self) -> float:
-        """How late targets arrive [s], in whole physics steps; to be set before `hold`."""
-        return self._delay * self._time_step
+        """How late targets arrive [s], in whole physics steps."""
+        return self._line.steps * self._time_step
 
     @latency.setter
     def latency(self, seconds: float) -> None:
-        self._delay = round(seconds / self._time_step)
+        self._line.steps = round(seconds / self._time_step)
 
     def hold(self, targets: Sequence[float], torques: Sequence[float] | None = None) -> None:
         """Start anew, holding a pose q* [rad] with torques τ* [N·m], and nothing under way."""
         self.aim(targets, torques)
-        self._under_way = deque([self._sent] * self._delay)
+        self._line.restart(self._sent)
 
     def aim(self, targets: Sequence[float], torques: Sequence[float] | None = None) -> None:
         """Send targets q* [rad], and torques τ* [N·m]."""
@@ -71,10 +69,7 @@ class PDMotors:
 
     def torques(self, states: Sequence[JointState]) -> list[float]:
         """Return what the motors do in the next physics step [N·m]; to be asked once for each."""
-        targets, extra = self._sent
-        if self._delay:
-            self._under_way.append(self._sent)
-            targets, extra = self._under_way.popleft()
+        targets, extra = self._line.send(self._sent)
         stiffness, damping = self.stiffness, self.damping
         commands = []
         for target, torque, (position, velocity, _, _), share, strength, limit in zip(

@@ -41,7 +41,7 @@ class Pendulum(Robot):
         "bob_mass": Property("kg", 0.5, 0.01),
         "length": Property("m", LENGTH, SHORTEST),
         "motor_strength": Property("1", 1.0),
-        "damping": Property("N·m·s/rad", 0.005),
+        "joint_damping": Property("N·m·s/rad", 0.005),
     }
     """Of the bob, of the rod, what share of its torque the motor gives, and friction of the hinge."""
 
@@ -79,7 +79,7 @@ class Pendulum(Robot):
             self._link,
             mass=first / self.CENTRE,
             localInertiaDiagonal=(second - first * self.CENTRE,) * 3,
-            jointDamping=now["damping"],
+            jointDamping=now["joint_damping"],
         )
         self._torque = self.MAX_TORQUE * now["motor_strength"]
 

@@ -17,11 +17,11 @@ lets it sink: whoever flies it must find that out.
 
 from __future__ import annotations
 
-from collections import deque
 from math import exp, sqrt
 from typing import NamedTuple
 
 from metamotor.robots.attitude import Attitude
+from metamotor.robots.delay import Delay
 from metamotor.robots.quadrotor_model import REACH, ROTORS, inertia
 from metamotor.robots.simulator import Vector
 
@@ -80,23 +80,22 @@ class Autopilot:
         """Of both drags."""
         self.speeds = [0.0] * len(ROTORS)
         """Ω of each rotor [rad/s]."""
-        self._delay = 0
         self._sent = Wanted(0.0, 0.0, 0.0, 0.0)
-        self._under_way: deque[Wanted] = deque()
+        self._line = Delay(self._sent)
 
     @property
     def latency(self) -> float:
-        """How late commands arrive [s], in whole physics steps; to be set before `hold`."""
-        return self._delay * self._time_step
+        """How late commands arrive [s], in whole physics steps."""
+        return self._line.steps * self._time_step
 
     @latency.setter
     def latency(self, seconds: float) -> None:
-        self._delay = round(seconds / self._time_step)
+        self._line.steps = round(seconds / self._time_step)
 
     def hold(self, wanted: Wanted) -> None:
         """Start anew, as if it had been asked for this for ever, at a level attitude."""
         self._sent = wanted
-        self._under_way = deque([wanted] * self._delay)
+        self._line.restart(wanted)
         speed = self.speed_scale * sqrt(wanted.thrust / len(ROTORS) / THRUST_FACTOR)
         self.speeds = [speed] * len(ROTORS)
 
@@ -110,10 +109,7 @@ class Autopilot:
         Args:
             now: how the body is held; its velocity is that against the air.
         """
-        wanted = self._sent
-        if self._delay:
-            self._under_way.append(wanted)
-            wanted = self._under_way.popleft()
+        wanted = self._line.send(self._sent)
         p, q, r = now.angular_velocity
         about_x, about_y, about_z = self._stiffness
         # As shares of the four rotors' thrusts.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from metamotor.robots.arm import Arm
 from metamotor.robots.arm_model import PAYLOAD, arm_urdf, payload_inertia
+from metamotor.robots.delay import Delay
 from metamotor.robots.physics import PYBULLET
 
 
@@ -39,6 +39,7 @@ class ServoArm(Arm):
         self.joints = self.simulator.joints(self.body, self.JOINTS)
         self._payload = self.simulator.link(self.body, PAYLOAD)
         self._sent: Sequence[float] = self.HOME
+        self._line: Delay[Sequence[float]] = Delay(self._sent)
         self._furnish()
         self._configured(self.properties)
 
@@ -59,8 +60,7 @@ class ServoArm(Arm):
                 self.body, self._payload, mass=mass, localInertiaDiagonal=payload_inertia(mass)
             )
         if "latency" in changed:
-            self._delay = round(now["latency"] / self.TIME_STEP)
-            self._under_way = deque([self._sent] * self._delay)
+            self._line.steps = round(now["latency"] / self.TIME_STEP)
         self._responses = [now[f"{joint}.response"] for joint in self.JOINTS]
         self.joints.use_position_motors(
             gains=[now["gain"]] * len(self.JOINTS),
@@ -70,7 +70,7 @@ class ServoArm(Arm):
             ],
             pose=self.HOME,
         )
-        self.joints.command(self._under_way[0] if self._delay else self._sent)
+        self.joints.command(self._line.arrived)
 
     def reset(self, joint_positions: Sequence[float]) -> None:
         """Put the arm at rest in a pose [rad], its motors holding it there."""
@@ -78,21 +78,20 @@ class ServoArm(Arm):
         self.joints.reset(joint_positions)
         self.joints.command(joint_positions)
         self._sent = joint_positions
-        self._under_way = deque([joint_positions] * self._delay)
+        self._line.restart(joint_positions)
         self.sense()
 
     def command(self, targets: Sequence[float]) -> None:
         """Send the joints to targets [rad], which arrive after the latency."""
         self._sent = targets
-        if not self._delay:
-            self.joints.command(targets)
+        if not self._line.steps:
+            self.joints.command(self._line.send(targets))
 
     def advance(self) -> None:
         """Let one control period pass."""
-        if not self._delay:
+        if not self._line.steps:
             self.simulator.step(self.SUBSTEPS)
             return
         for _ in range(self.SUBSTEPS):
-            self._under_way.append(self._sent)
-            self.joints.command(self._under_way.popleft())
+            self.joints.command(self._line.send(self._sent))
             self.simulator.step()

@@ -126,6 +126,10 @@ def _check_arms(learners: Sequence[MetaLearner], paths: Sequence[Path]) -> None:
                 f"{path} was trained on {family.name} with {family.horizon} steps, "
                 f"{paths[0]} on {first.name} with {first.horizon}"
             )
+        if getattr(family, "randomization", {}) != getattr(first, "randomization", {}):
+            raise ValueError(
+                f"{path} was trained with another randomization than {paths[0]}: they are measured in the same world"
+            )
         if family.physics != first.physics:
             raise ValueError(
                 f"{path} was trained in {family.physics}, {paths[0]} in {first.physics}: say by "

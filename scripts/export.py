@@ -74,6 +74,7 @@ def export_model(
     origin = {
         "horizon": learner.family.horizon,
         "physics": learner.family.physics,
+        "randomization": getattr(learner.family, "config", {}).get("randomization"),
         "adaptation": dataclasses.asdict(adaptation),
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
     }

@@ -137,6 +137,15 @@ class TestEnvironment:
         with pytest.raises(TypeError, match=env.family.task_type.__name__):
             env.reset(options={"task": None})
 
+    def test_refuses_a_choice_that_there_is_not(self, env: envs.TaskEnv) -> None:
+        (task,) = env.family.sample(1, seed=0)
+        env.set_task(task)
+        for name, parameter in env.family.parameters.items():
+            if isinstance(parameter, envs.Choice):
+                with pytest.raises(ValueError, match=f"{name} of {env.family.name} must be one of"):
+                    env.set_task(dataclasses.replace(task, **{name: 0.123}))
+        assert env.task == task
+
     @pytest.mark.parametrize("more", [{}, {"task": None}])
     def test_refuses_unknown_options(self, env: envs.TaskEnv, more: dict[str, Any]) -> None:
         (task,) = env.family.sample(1, seed=0)

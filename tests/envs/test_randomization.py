@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -74,12 +75,12 @@ class TestRandomizer:
     def test_varies_about_the_task_or_else_the_nominal_value(self) -> None:
         twice = self.of(mass=choice(2.0, operation="scale"), grip=choice(0.2, operation="add"))
         generator = np.random.default_rng(0)
-        assert twice.start("{}", {}, generator) == pytest.approx({"mass": 4.0, "grip": 0.7})
-        assert twice.start("{}", {"mass": 3.0}, generator)["mass"] == 6.0
+        assert twice.start((), {}, generator) == pytest.approx({"mass": 4.0, "grip": 0.7})
+        assert twice.start((), {"mass": 3.0}, generator)["mass"] == 6.0
 
     def test_stays_inside_the_limits(self) -> None:
         wide = self.of(grip=normal(0.5, 5.0))
-        found = {wide.start("{}", {}, np.random.default_rng(seed))["grip"] for seed in range(50)}
+        found = {wide.start((), {}, np.random.default_rng(seed))["grip"] for seed in range(50)}
         assert min(found) == 0.1
         assert max(found) == 1.0
 
@@ -87,7 +88,7 @@ class TestRandomizer:
         once = self.of(mass=uniform(1, 3, when="task"), grip=uniform(0.2, 0.9))
         found = [
             once.start(task, {}, np.random.default_rng(seed))
-            for task in ("a", "b")
+            for task in ((1, -0.0), (1.0, 0.5))
             for seed in (0, 1)
         ]
         masses = [values["mass"] for values in found]
@@ -100,14 +101,50 @@ class TestRandomizer:
             mass=uniform(1, 3, when="interval", interval=4),
             grip=uniform(0.2, 0.9, when="step", probability=0.1),
         )
-        often.start("{}", {}, generator)
-        drawn = [often.step(step, generator) for step in range(4000)]
+        often.start((), {}, generator)
+        drawn = [often.due(step, generator) for step in range(4000)]
         assert [step for step, values in enumerate(drawn) if "mass" in values] == [
             *range(4, 4000, 4)
         ]
         count = sum("grip" in values for values in drawn)
         assert count == pytest.approx(400, abs=4 * np.sqrt(4000 * 0.1 * 0.9))
-        assert self.of(mass=uniform(1, 3)).step(4, generator) == {}
+        assert set(often.draw(["grip"], generator)) == {"grip"}
+        once = self.of(mass=uniform(1, 3))
+        once.start((), {}, generator)
+        assert once.due(4, generator) == []
+
+    def test_what_the_task_says_is_not_replaced(self) -> None:
+        generator = np.random.default_rng(0)
+        with pytest.raises(ValueError, match="Toy-v0: mass is part of the task"):
+            self.of(mass=uniform(1, 3)).start((), {"mass": 2.5}, generator)
+        published = Randomizer(
+            {"mass": uniform(1, 3), "grip": uniform(0.2, 0.9)}, TOY, "Toy-v0", published=True
+        )
+        assert list(published.start((), {"mass": 2.5}, generator)) == ["grip"]
+        assert set(published.start((), {}, generator)) == {"mass", "grip"}
+
+    def test_refuses_what_would_do_nothing_or_be_one_value(self) -> None:
+        generator = np.random.default_rng(0)
+        still = {"calm": Property("m/s", 0.0)}
+        idle = Randomizer(
+            {"calm": uniform(0.5, 2, operation="scale")}, still, "Toy-v0", published=False
+        )
+        with pytest.raises(ValueError, match="calm is 0, which no factor changes"):
+            idle.start((), {}, generator)
+        with pytest.raises(ValueError, match=r"grip must lie in \[0.1, 1\] 1, got uniform"):
+            self.of(grip=uniform(5, 10))
+        with pytest.raises(ValueError, match="sensor_bias is drawn once an episode"):
+            envs.make(
+                A1, randomization={"sensor_bias": uniform(0, 1, when="interval", interval=2)}
+            ).make_env()
+
+    def test_of_a_task_does_not_depend_on_what_else_varies(self) -> None:
+        generator = np.random.default_rng(0)
+        kept = {"mass": uniform(1, 3, when="task"), "grip": uniform(0.2, 0.9, when="task")}
+        both = self.of(**kept).start((1.0, 0.0), {}, generator)
+        turned = self.of(grip=kept["grip"], mass=kept["mass"]).start((1, -0.0), {}, generator)
+        assert turned == both
+        assert self.of(mass=kept["mass"]).start((1, 0), {}, generator) == {"mass": both["mass"]}
 
     def test_names_what_there_is(self) -> None:
         with pytest.raises(ValueError, match="Toy-v0 has no weight to vary; it has mass, grip"):
@@ -116,7 +153,7 @@ class TestRandomizer:
     def test_takes_from_a_published_set_what_there_is(self) -> None:
         varied = {"weight": uniform(1, 2), "mass": uniform(3, 4)}
         some = Randomizer(varied, TOY, "Toy-v0", published=True)
-        assert list(some.start("{}", {}, np.random.default_rng(0))) == ["mass"]
+        assert list(some.start((), {}, np.random.default_rng(0))) == ["mass"]
         with pytest.raises(ValueError, match="has no weight"):
             Randomizer({"weight": uniform(1, 2)}, TOY, "Toy-v0", published=True)
 
@@ -176,7 +213,7 @@ class TestFamily:
         spoilt.close()
 
     def test_config_makes_it_again(self) -> None:
-        for given in ({"payload": uniform(0, 2, when="step", probability=0.1)}, "rma-2021"):
+        for given in ({"payload": uniform(0, 2, operation="add")}, "rma-2021"):
             family = envs.make(A1, randomization=given)
             again = envs.make(A1, **json.loads(json.dumps(family.config)))
             assert again.randomization == family.randomization
@@ -206,6 +243,42 @@ class TestFamily:
                 how.operation != "scale" or property_ != "joint_damping"
             ):
                 assert now[property_] != before[property_]
+        env.close()
+
+    def test_a_robot_that_cannot_be_is_drawn_again(self) -> None:
+        light = {"cart_mass": uniform(0.01, 1.0), "pole_mass": uniform(0.1, 1.0)}
+        family = envs.make("PendulumMass-v0", randomization={"joint_damping": uniform(0.0, 0.1)})
+        family.make_env().reset(seed=0)
+        with pytest.raises(ValueError, match="cart_mass is part of the task"):
+            envs.make("CartPole-v0", randomization=light).make_env().reset(seed=0)
+        scaled = {
+            "cart_mass": uniform(0.05, 1.0, operation="scale"),
+            "pole_mass": uniform(1.0, 8.0, operation="scale", when="step", probability=0.3),
+        }
+        env: Any = envs.make("CartPole-v0", randomization=scaled).make_env()
+        tasks = env.family.sample(100, split="out_of_range", seed=0)
+        masses = {
+            episode(env, seed, task, steps=1)[-1][1]["pole_mass"] for seed, task in enumerate(tasks)
+        }
+        assert len(masses) == 100
+        env.close()
+        hopeless = {"cart_mass": choice(0.1), "pole_mass": choice(1.0), "pole_length": choice(2.0)}
+        own: Any = envs.make("CartPole-v0", randomization={"sensor_noise": choice(0.1)}).make_env()
+        own._randomizer = Randomizer(hopeless, own.properties, "CartPole-v0", published=True)
+        own._task_properties = dict
+        with pytest.raises(ValueError, match=r"drawn 100 times so that it cannot be: .* too light"):
+            own.reset(seed=0)
+        own.close()
+
+    def test_a_refused_task_is_not_kept(self) -> None:
+        env: Any = envs.make("PendulumMass-v0").make_env()
+        good = env.family.sample(1, seed=0)[0]
+        env.set_task(good)
+        with pytest.raises(ValueError, match="bob_mass of Pendulum"):
+            env.set_task(dataclasses.replace(good, bob_mass=-1.0))
+        assert env.task == good
+        env.reset(seed=0)
+        assert env.robot.properties["bob_mass"] == good.bob_mass
         env.close()
 
     def test_a_point_varies_one_by_one(self) -> None:

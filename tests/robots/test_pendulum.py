@@ -10,7 +10,7 @@ from metamotor.robots import Pendulum
 
 MADE = [
     {"bob_mass": 0.5, "length": 0.5},
-    {"bob_mass": 1.2, "length": 0.7, "damping": 0.05},
+    {"bob_mass": 1.2, "length": 0.7, "joint_damping": 0.05},
     {"bob_mass": 0.2, "length": 0.3, "motor_strength": 0.5},
 ]
 
@@ -25,13 +25,13 @@ def swing(
     made: dict[str, float], angle: float, command: float, seconds: float
 ) -> tuple[float, float]:
     """Angle and rate of a rod of 0.1 kg with a ball of 5 cm at its end, by Runge and Kutta."""
-    made = {"damping": 0.005, "motor_strength": 1.0, **made}
+    made = {"joint_damping": 0.005, "motor_strength": 1.0, **made}
     bob, length = made["bob_mass"], made["length"]
     moment = 0.1 * length**2 / 3 + bob * (length**2 + 2 / 5 * 0.05**2)
     weight = 9.81 * (0.1 * length / 2 + bob * length)
 
     def slope(state: np.ndarray) -> np.ndarray:
-        torque = made["motor_strength"] * command - made["damping"] * state[1]
+        torque = made["motor_strength"] * command - made["joint_damping"] * state[1]
         return np.array([state[1], (weight * sin(state[0]) + torque) / moment])
 
     state, h = np.array([angle, 0.0]), seconds / 1000
@@ -68,7 +68,7 @@ def test_coarse_steps_stay_close(robot: Pendulum) -> None:
 
 @pytest.mark.parametrize("made", MADE)
 def test_keeps_its_energy(robot: Pendulum, made: dict[str, float]) -> None:
-    robot.configure(**{**made, "damping": 0.0})
+    robot.configure(**{**made, "joint_damping": 0.0})
     bob, length = made["bob_mass"], made["length"]
     moment = 0.1 * length**2 / 3 + bob * (length**2 + 2 / 5 * 0.05**2)
     weight = 9.81 * (0.1 * length / 2 + bob * length)
@@ -81,7 +81,7 @@ def test_keeps_its_energy(robot: Pendulum, made: dict[str, float]) -> None:
 
 
 def test_hinge_is_not_limited(robot: Pendulum) -> None:
-    robot.configure(damping=0.0)
+    robot.configure(joint_damping=0.0)
     robot.reset(0.0, 10.0)
     for _ in range(50):
         robot.drive(1.0)
@@ -105,7 +105,7 @@ def test_motor_is_too_weak_to_hold_it_level_and_its_torque_is_limited(robot: Pen
 def test_friction_slows_it(robot: Pendulum) -> None:
     heights = []
     for damping in (0.005, 0.3):
-        robot.configure(damping=damping)
+        robot.configure(joint_damping=damping)
         robot.reset(pi / 2)
         for _ in range(100):
             robot.drive(0.0)
