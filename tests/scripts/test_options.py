@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from metamotor import envs
+from metamotor import envs, meta
 from metamotor.scripts.adapt import Adapt, Adaptation
 from metamotor.scripts.benchmarks.learning import Learning
+from metamotor.scripts.checkpoints import load_arms
 from metamotor.scripts.evaluate import Evaluate
 from metamotor.scripts.options import BaseLearner, TaskChoice, merged, parse
 from metamotor.scripts.presets import PRESETS
@@ -128,3 +130,19 @@ class TestRandomization:
     def test_published_sets_are_named_in_the_help(self) -> None:
         text = inspect.getsource(Train)
         assert all(name in text for name in envs.PUBLISHED)
+
+    def test_arms_of_different_worlds_are_not_compared(self, tmp_path: Path) -> None:
+        varied = envs.make("CartPole-v0", randomization={"sensor_noise": envs.choice(0.1)})
+        plain = envs.make("CartPole-v0")
+        arms = {
+            "adapted": meta.MAML("PPO", "MlpPolicy", varied),
+            "robust": meta.MAML("PPO", "MlpPolicy", plain, inner_steps=0),
+            "oracle": meta.MAML(
+                "PPO", "MlpPolicy", varied.replace(reveal_task=True), inner_steps=0
+            ),
+        }
+        for name, learner in arms.items():
+            learner.save(tmp_path / name)
+        files = {name: [tmp_path / f"{name}.safetensors"] for name in arms}
+        with pytest.raises(ValueError, match=r"robust.*was trained with another randomization"):
+            load_arms(files["adapted"], files["robust"], files["oracle"])
