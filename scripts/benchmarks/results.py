@@ -64,7 +64,14 @@ def write_results(
         console: to print to.
         link: what the page makes of a row's first cell.
     """
-    table = Table(title=about, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=about,
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for index, title in enumerate(header):
         table.add_column(title, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
