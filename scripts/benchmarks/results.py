@@ -73,7 +73,9 @@ def write_results(
         pad_edge=False,
     )
     for index, title in enumerate(header):
-        table.add_column(title, justify="right" if index else "left", no_wrap=not index)
+        table.add_column(
+            title, justify="right" if index else "left", no_wrap=not index, overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)
