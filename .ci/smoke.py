@@ -11,6 +11,9 @@ from pathlib import Path
 
 import metamotor
 
+EXTRA = "metamotor.robots.mujoco"
+"""What needs more than the package asks for."""
+
 
 def check_installation(version: str, files: list[str]) -> None:
     """Check where metamotor lies, its version, and that it is complete."""
@@ -24,7 +27,7 @@ def check_installation(version: str, files: list[str]) -> None:
 def check_everything() -> None:
     """Import every module, and step an environment of every family."""
     for module in pkgutil.walk_packages(metamotor.__path__, "metamotor."):
-        if not module.name.endswith(".__main__"):
+        if not module.name.endswith(".__main__") and not module.name.startswith(EXTRA):
             importlib.import_module(module.name)
 
     from metamotor import envs
@@ -36,6 +39,12 @@ def check_everything() -> None:
         observation, *_ = env.step(env.action_space.sample())
         assert env.observation_space.contains(observation), f"{name}: {observation}"
         env.close()
+    try:
+        envs.make("PandaReach-v0", physics="mujoco").make_env()
+    except ImportError as error:
+        assert "pip install metamotor[mujoco]" in str(error), error
+    else:
+        raise AssertionError("MuJoCo is an extra, and should not be here")
 
 
 def export_policy(path: Path) -> None:
