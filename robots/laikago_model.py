@@ -1,7 +1,8 @@
 """The Laikago's body as numbers.
 
-They are those of `laikago_description` in Unitree's unitree_ros (BSD 3-Clause), file `xacro/const.xacro`, where the
-left and the right side are mirror images and both segments of a leg are equally long. `laikago/laikago_toes_zup.urdf`
+They are those of `laikago_description` in Unitree's unitree_ros, file `xacro/const.xacro` (facts alone: its package
+file leaves the licence open; the model made of them here is our own), where the left and the right side are mirror
+images and both segments of a leg are equally long. `laikago/laikago_toes_zup.urdf`
 of pybullet_data describes the same robot within 1 % in mass and 1 cm in length, its joints' zeros elsewhere; a test
 compares the two. Its meshes, used there by permission of Unitree, are not used here: shapes are primitives.
 

@@ -15,7 +15,7 @@ from metamotor.robots.mujoco.drawing import Drawing, Marker
 from metamotor.robots.mujoco.engine import mujoco
 from metamotor.robots.mujoco.joints import MujocoJoints
 from metamotor.robots.mujoco.model import add_body, described, joint_name, name_of
-from metamotor.robots.simulator import GRAVITY, Camera, Physics, Snapshot, Vector
+from metamotor.robots.simulator import GRAVITY, Camera, Physics, Vector
 from metamotor.robots.simulator.description import BodyModel
 
 LONGEST_STEP = 0.002
@@ -270,43 +270,21 @@ class MujocoSimulator(Physics):
             mujoco.mj_step(self.model, data, count * self.substeps)
         self._blew_up()
 
+    @property
+    def bodies(self) -> Sequence[MujocoBody]:
+        """All bodies, in the order in which they were loaded."""
+        return [self.body(number) for number in range(len(self.models))]
+
+    @property
+    def groups(self) -> Sequence[MujocoJoints]:
+        """All groups of joints, in the order in which they were asked for."""
+        return self._groups
+
     def forget_contacts(self) -> None:
         """Drop what the engine starts its solver from, which it keeps from step to step."""
         self._check_open()
         self.data.qacc_warmstart[:] = 0.0
         self.data.time = 0.0
-
-    def snapshot(self) -> Snapshot:
-        """Return the state of all bodies and the last commands of all joints.
-
-        What the solver starts from is dropped in passing, so that going on from here and coming back to here give the
-        same bits. Masses, friction and whatever else `set_dynamics` changed are not part of it.
-        """
-        snapshot = Snapshot(
-            bodies=tuple(self.body(number).state() for number in range(len(self.models))),
-            commands=tuple(group.last_command for group in self._groups),
-        )
-        self.restore(snapshot)
-        return snapshot
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot.
-
-        Raises:
-            ValueError: if it was taken of other bodies.
-        """
-        own, other = (
-            (len(self.models), len(self._groups)),
-            (len(snapshot.bodies), len(snapshot.commands)),
-        )
-        if own != other:
-            raise ValueError(f"expected a snapshot of {own} bodies and joint groups, got {other}")
-        self.forget_contacts()
-        for number, state in enumerate(snapshot.bodies):
-            self.body(number).restore(state)
-        for group, command in zip(self._groups, snapshot.commands, strict=True):
-            if command is not None:
-                group.command(command)
 
     def render(self, width: int, height: int, camera: Camera) -> NDArray[np.uint8]:
         """Return a frame. Shape: (height, width, 3).

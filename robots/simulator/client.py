@@ -22,7 +22,7 @@ from metamotor.robots.simulator.engine import pybullet
 from metamotor.robots.simulator.joints import Joints, closed
 from metamotor.robots.simulator.physics import Physics
 from metamotor.robots.simulator.quiet import silent_library
-from metamotor.robots.simulator.state import Camera, Snapshot, Vector
+from metamotor.robots.simulator.state import Camera, Vector
 
 GRAVITY = 9.81
 """Standard gravity, downwards along z [m/s²]."""
@@ -273,6 +273,16 @@ class Simulator(Physics):
         for _ in range(count):
             self._step()
 
+    @property
+    def bodies(self) -> Sequence[Body]:
+        """All bodies, in the order in which they were loaded."""
+        return self._bodies
+
+    @property
+    def groups(self) -> Sequence[Joints]:
+        """All groups of joints, in the order in which they were asked for."""
+        return self._groups
+
     def forget_contacts(self) -> None:
         """Drop the contact points and pairs that the engine keeps from step to step.
 
@@ -285,38 +295,6 @@ class Simulator(Physics):
         pybullet.performCollisionDetection(self._client)
         for body, state in zip(self._bodies, states, strict=True):
             body.place(state)
-
-    def snapshot(self) -> Snapshot:
-        """Return the state of all bodies and the last commands of all joints.
-
-        Kept contact points are dropped in passing, so that going on from here and coming back to here give the same
-        bits. Masses, friction and whatever else `set_dynamics` changed are not part of it.
-        """
-        snapshot = Snapshot(
-            bodies=tuple(body.state() for body in self._bodies),
-            commands=tuple(group.last_command for group in self._groups),
-        )
-        self.restore(snapshot)
-        return snapshot
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot.
-
-        Raises:
-            ValueError: if it was taken of other bodies.
-        """
-        own, other = (
-            (len(self._bodies), len(self._groups)),
-            (len(snapshot.bodies), len(snapshot.commands)),
-        )
-        if own != other:
-            raise ValueError(f"expected a snapshot of {own} bodies and joint groups, got {other}")
-        self.forget_contacts()
-        for body, state in zip(self._bodies, snapshot.bodies, strict=True):
-            body.restore(state)
-        for group, command in zip(self._groups, snapshot.commands, strict=True):
-            if command is not None:
-                group.command(command)
 
     def render(self, width: int, height: int, camera: Camera) -> NDArray[np.uint8]:
         """Return a frame, drawn on the CPU. Shape: (height, width, 3)."""

@@ -194,20 +194,47 @@ class Physics(Closing):
     def forget_contacts(self) -> None:
         """Drop what the engine keeps from step to step besides positions and velocities."""
 
+    @property
     @abstractmethod
+    def bodies(self) -> Sequence[FreeBody]:
+        """All bodies, in the order in which they were loaded."""
+
+    @property
+    @abstractmethod
+    def groups(self) -> Sequence[JointGroup]:
+        """All groups of joints, in the order in which they were asked for."""
+
     def snapshot(self) -> Snapshot:
         """Return the state of all bodies and the last commands of all joints.
 
-        Going on from here and coming back to here give the same bits.
+        What the engine keeps besides is dropped in passing, so that going on from here and coming back to here give
+        the same bits. Masses, friction and whatever else `set_dynamics` changed are not part of it.
         """
+        snapshot = Snapshot(
+            bodies=tuple(body.state() for body in self.bodies),
+            commands=tuple(group.last_command for group in self.groups),
+        )
+        self.restore(snapshot)
+        return snapshot
 
-    @abstractmethod
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot.
 
         Raises:
             ValueError: if it was taken of other bodies.
         """
+        own, other = (
+            (len(self.bodies), len(self.groups)),
+            (len(snapshot.bodies), len(snapshot.commands)),
+        )
+        if own != other:
+            raise ValueError(f"expected a snapshot of {own} bodies and joint groups, got {other}")
+        self.forget_contacts()
+        for body, state in zip(self.bodies, snapshot.bodies, strict=True):
+            body.restore(state)
+        for group, command in zip(self.groups, snapshot.commands, strict=True):
+            if command is not None:
+                group.command(command)
 
     @abstractmethod
     def render(self, width: int, height: int, camera: Camera) -> NDArray[np.uint8]:

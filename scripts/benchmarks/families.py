@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import inspect
+import itertools
+import re
 import resource
 import time
 from collections.abc import Sequence
@@ -26,6 +30,8 @@ from metamotor.scripts.wording import counted
 
 SECONDS = 0.3
 """How long each rate is measured in a round [s]."""
+REFERENCE = re.compile(r"`(?:envs\.)?(\w+)`")
+"""How a docstring refers to a module beside its own."""
 PICTURED_STEP = 25
 """Which step of an episode at random is drawn."""
 
@@ -86,7 +92,8 @@ def run(options: Families, command: str, console: Console) -> None:
         about=f"Returns on {counted(options.num_tasks, 'test task')}, interquartile means, of standing still and of "
         "acting at random, and where they were trained of a robust policy and of the oracle (stochastic). Control "
         f"steps per second of one environment without a policy, medians of {counted(options.rounds, 'round')}, over "
-        f"those of the engine alone; median reset of {options.resets:,}, and by how much the process grew meanwhile.",
+        "those of the engine alone, which may be lower where its own commands move the robot more than random actions "
+        f"do; median reset of {options.resets:,}, and by how much the process grew meanwhile.",
         header=[
             *("family", "still", "random", "robust", "oracle"),
             *("steps/s", "ratio", "reset [ms]", "growth [MB]"),
@@ -147,9 +154,9 @@ def _trained(name: str, results: Path | None) -> dict[str, float | None]:
 def _steps_per_second(env: Any, tasks: Sequence[Any], seed: int) -> float:
     generator = np.random.default_rng(seed)
     actions = generator.uniform(-1.0, 1.0, (100, *env.action_space.shape)).astype(np.float32)
-    count, spent = 0, 0.0
-    for task in (task for _ in iter(int, 1) for task in tasks):
-        env.reset(seed=seed, options={"task": task})
+    count, spent, endless = 0, 0.0, itertools.cycle(tasks)
+    while spent < SECONDS:
+        env.reset(seed=seed, options={"task": next(endless)})
         start = time.perf_counter()
         for action in actions:
             _, _, terminated, truncated, _ = env.step(action)
@@ -157,20 +164,26 @@ def _steps_per_second(env: Any, tasks: Sequence[Any], seed: int) -> float:
             if terminated or truncated:
                 break
         spent += time.perf_counter() - start
-        if spent >= SECONDS:
-            return count / spent
-    raise AssertionError("the loop above has no end")
+    return count / spent
 
 
 def _resets(env: Any, tasks: Sequence[Any]) -> dict[str, float]:
-    times = []
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    times: list[float] = []
+    for task in tasks[:100]:  # what is allocated once is no growth
+        env.reset(seed=0, options={"task": task})
+    before = _resident_megabytes()
     for seed, task in enumerate(tasks):
         start = time.perf_counter()
         env.reset(seed=seed, options={"task": task})
         times.append(time.perf_counter() - start)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"reset_milliseconds": 1e3 * median(times), "growth_megabytes": grown / 1024}
+    grown = _resident_megabytes() - before
+    return {"reset_milliseconds": 1e3 * median(times), "growth_megabytes": grown}
+
+
+def _resident_megabytes() -> float:
+    """Return the memory that this process holds now; its peak would hide what stays below an earlier one."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def _draw(family: TaskFamily, path: Path) -> bool:
@@ -212,7 +225,7 @@ def _number(value: float | None) -> str:
 
 def family_page(family: TaskFamily, found: dict[str, Any], *, pictured: bool) -> str:
     """Return the page of a family, in Markdown."""
-    about = inspect.getdoc(inspect.getmodule(type(family))) or ""
+    (_, about), *referred = _documents(type(family).__module__)
     lines = [f"# {family.name}", "", about, ""]
     if pictured:
         lines += [f"![{family.name}]({family.name}.png)", ""]
@@ -240,6 +253,8 @@ def family_page(family: TaskFamily, found: dict[str, Any], *, pictured: bool) ->
             [[_number(found[name]) or "–" for name in ("still", "random", "robust", "oracle")]],
         ),
     ]
+    for name, text in referred:
+        lines += [f"## {name}", "", text, ""]
     env = family.make_env()
     if properties := env.properties:
         lines += [
@@ -254,6 +269,23 @@ def family_page(family: TaskFamily, found: dict[str, Any], *, pictured: bool) ->
         ]
     env.close()
     return "\n".join(lines)
+
+
+def _documents(module: str) -> list[tuple[str, str]]:
+    """Return a module's name and docstring, and likewise those of this package's families that it refers to."""
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop(0)
+        short = name.rpartition(".")[2]
+        if short in found:
+            continue
+        found[short] = inspect.getdoc(importlib.import_module(name)) or ""
+        for other in REFERENCE.findall(found[short]):
+            candidate = f"{envs.__name__}.{other}"
+            if importlib.util.find_spec(candidate) is not None:
+                waiting.append(candidate)
+    return list(found.items())
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from metamotor import envs
 from metamotor.scripts import bench
-from metamotor.scripts.benchmarks.families import episode
+from metamotor.scripts.benchmarks.families import _documents, episode
 
 SMALL = ["--num-tasks", "4", "--episodes", "1", "--rounds", "1", "--resets", "20"]
 NAMES = ("PointNavigation-v0", "CartPole-v0")
@@ -45,6 +45,18 @@ def test_a_page_says_all_that_the_family_does(folder: Path) -> None:
     assert "The reward is 1 for each step that ends upright" in page
     assert "| `cart_mass` | kg | 1 | 0.001 to ∞ |" in page
     assert "| 12.2 | 98.5 |" in page
+
+
+def test_a_page_has_what_its_module_refers_to() -> None:
+    names = {
+        family: [name for name, _ in _documents(envs.FAMILIES[family].__module__)]
+        for family in envs.FAMILIES
+    }
+    assert names["HopperDynamics-v0"] == ["hopper_dynamics", "legged_dynamics", "planar_runner"]
+    assert names["QuadrotorTrack-v0"][:2] == ["quadrotor_track", "quadrotor_flight"]
+    for family, modules in names.items():
+        text = " ".join(text for _, text in _documents(envs.FAMILIES[family].__module__))
+        assert "reward" in text, f"{family}'s page does not say what is rewarded: {modules}"
 
 
 def test_a_family_that_can_be_drawn_has_a_picture(folder: Path) -> None:
