@@ -16,6 +16,7 @@ from metamotor.scripts.benchmarks import (
     latency,
     learning,
     meta_gradient,
+    physics,
     resume,
     sampling,
 )
@@ -23,6 +24,7 @@ from metamotor.scripts.benchmarks.families import Families
 from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
+from metamotor.scripts.benchmarks.physics import Physics
 from metamotor.scripts.benchmarks.resume import Resume
 from metamotor.scripts.benchmarks.sampling import Sampling
 from metamotor.scripts.methods import STUDIED
@@ -51,8 +53,9 @@ Benchmark = (
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Learning, subcommand("learning")]
     | Annotated[Families, subcommand("families")]
+    | Annotated[Physics, subcommand("physics")]
 )
-Single = Sampling | Latency | MetaGradient | Resume | Learning | Families
+Single = Sampling | Latency | MetaGradient | Resume | Learning | Families | Physics
 
 
 def main(argv: Sequence[str]) -> None:
@@ -97,3 +100,5 @@ def _run(options: Single, command: str, console: Console) -> None:
             learning.run(options, command, console)
         case Families():
             families.run(options, command, console)
+        case Physics():
+            physics.run(options, command, console)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from metamotor.envs.a1_locomotion import A1LocomotionTask
 from metamotor.robots import A1
 from metamotor.robots.simulator import BaseState
 from metamotor.robots.trot import LEGS
+from tests.envs.scripted import Policy, episode
 
 Array = NDArray[Any]
-Policy = Callable[[Array], Array]
 HEADINGS = tuple((np.arange(8) * np.pi / 4 - np.pi).tolist())
 AHEAD = A1LocomotionTask(heading=0.0, payload=2.0)
 
@@ -44,16 +44,6 @@ def walk_along(task: A1LocomotionTask, sign: float = 1.0) -> Policy:
         return np.array([sign * np.cos(angle), sign * np.sin(angle), -2.0 * yaw, 0.0, support])
 
     return policy
-
-
-def episode(env: Any, task: A1LocomotionTask, policy: Policy, seed: int = 0) -> tuple[float, int]:
-    """Return and length."""
-    observation, _ = env.reset(seed=seed, options={"task": task})
-    total, ended = 0.0, False
-    while not ended:
-        observation, reward, terminated, truncated, _ = env.step(policy(observation))
-        total, ended = total + reward, terminated or truncated
-    return total, env._elapsed
 
 
 @pytest.mark.parametrize("payload", [0.0, 2.5, 5.0, 7.0])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from math import atan2, exp
 from typing import Any
@@ -11,8 +11,8 @@ import pytest
 from metamotor import envs
 from metamotor.envs.husky_traction import HuskyTractionTask
 from metamotor.robots import Husky
+from tests.envs.scripted import Policy, episode, mean_return
 
-Policy = Callable[[Any], Any]
 EASY = HuskyTractionTask(
     steering_sign=1.0,
     steering_offset=0.0,
@@ -43,34 +43,17 @@ def keep_lane(sign: float) -> Policy:
     return policy
 
 
-def episode(env: Any, task: HuskyTractionTask, policy: Policy, seed: int) -> float:
-    observation, _ = env.reset(seed=seed, options={"task": task})
-    total, ended = 0.0, False
-    while not ended:
-        observation, reward, terminated, truncated, _ = env.step(policy(observation))
-        assert not terminated
-        total, ended = total + reward, truncated
-    return total
-
-
-def mean(env: Any, policy: Callable[[HuskyTractionTask], Policy]) -> float:
-    tasks = env.family.sample(10, split="test", seed=0)
-    return float(
-        np.mean([episode(env, task, policy(task), seed) for seed, task in enumerate(tasks)])
-    )
-
-
 def test_one_must_know_which_way_it_is_steered(env: Any) -> None:
-    told = mean(env, lambda task: keep_lane(task.steering_sign))
-    ignorant = mean(env, lambda _: keep_lane(1.0))
-    straight = mean(env, lambda _: lambda _: np.array([1.0, 0.0]))
+    told = mean_return(env, lambda task: keep_lane(task.steering_sign), 10)
+    ignorant = mean_return(env, lambda _: keep_lane(1.0), 10)
+    straight = mean_return(env, lambda _: lambda _: np.array([1.0, 0.0]), 10)
     assert told > 70.0
     assert max(ignorant, straight) < told - 20.0
 
 
 def test_standing_still_earns_next_to_nothing(env: Any) -> None:
-    assert abs(mean(env, lambda _: lambda _: np.zeros(2))) < 4.0
-    assert abs(episode(env, EASY, lambda _: np.zeros(2), 0)) < 0.5
+    assert abs(mean_return(env, lambda _: lambda _: np.zeros(2), 10)) < 4.0
+    assert abs(episode(env, EASY, lambda _: np.zeros(2))[0]) < 0.5
 
 
 def test_reward_is_the_speed_along_the_lane_less_beside_it(env: Any) -> None:

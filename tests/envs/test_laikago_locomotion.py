@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,7 @@ from metamotor import envs
 from metamotor.envs.laikago_locomotion import LaikagoLocomotionTask
 from metamotor.robots import Laikago
 from metamotor.robots.simulator import BaseState
-
-Policy = Callable[[Any], Any]
+from tests.envs.scripted import Policy, episode
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +33,6 @@ def walk_along(task: LaikagoLocomotionTask, sign: float = 1.0) -> Policy:
         return np.array([sign * np.cos(angle), sign * np.sin(angle), -2.0 * yaw, 0.0, support])
 
     return policy
-
-
-def episode(env: Any, task: LaikagoLocomotionTask, policy: Policy) -> tuple[float, int]:
-    """Return and length."""
-    observation, _ = env.reset(seed=0, options={"task": task})
-    total, ended = 0.0, False
-    while not ended:
-        observation, reward, terminated, truncated, _ = env.step(policy(observation))
-        total, ended = total + reward, terminated or truncated
-    return total, env._elapsed
 
 
 @pytest.mark.parametrize("payload", [0.0, 4.0, 8.0])

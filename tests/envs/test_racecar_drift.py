@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from math import atan2, cos, exp, hypot, pi, sin, sqrt
 from typing import Any
@@ -11,8 +11,8 @@ import pytest
 from metamotor import envs
 from metamotor.envs.racecar_drift import RacecarDriftTask
 from metamotor.robots import Racecar
+from tests.envs.scripted import Policy, mean_return
 
-Policy = Callable[[Any], Any]
 EASY = RacecarDriftTask(
     steering_sign=1.0,
     steering_gain=1.0,
@@ -44,34 +44,19 @@ def circle(task: RacecarDriftTask, share: float = 0.8) -> Policy:
     return policy
 
 
-def episode(env: Any, task: RacecarDriftTask, policy: Policy, seed: int) -> float:
-    observation, _ = env.reset(seed=seed, options={"task": task})
-    total, ended = 0.0, False
-    while not ended:
-        observation, reward, terminated, truncated, _ = env.step(policy(observation))
-        assert not terminated
-        total, ended = total + reward, truncated
-    return total
-
-
-def mean(env: Any, policy: Callable[[RacecarDriftTask], Policy]) -> float:
-    tasks = env.family.sample(8, split="test", seed=0)
-    return float(
-        np.mean([episode(env, task, policy(task), seed) for seed, task in enumerate(tasks)])
-    )
-
-
 def test_one_must_know_servo_and_tyres(env: Any) -> None:
-    told = mean(env, circle)
-    told_the_sign = mean(env, lambda task: circle(replace(EASY, steering_sign=task.steering_sign)))
-    ignorant = mean(env, lambda _: circle(replace(EASY, front_friction=0.5)))
+    told = mean_return(env, circle, 8)
+    told_the_sign = mean_return(
+        env, lambda task: circle(replace(EASY, steering_sign=task.steering_sign)), 8
+    )
+    ignorant = mean_return(env, lambda _: circle(replace(EASY, front_friction=0.5)), 8)
     assert told > 165.0
     assert told_the_sign < told - 15.0
     assert ignorant < told - 60.0
 
 
 def test_standing_still_earns_nothing(env: Any) -> None:
-    assert abs(mean(env, lambda _: lambda _: np.zeros(2))) < 0.5
+    assert abs(mean_return(env, lambda _: lambda _: np.zeros(2), 8)) < 0.5
 
 
 def test_reward_is_the_speed_along_the_circle_less_beside_it(env: Any) -> None:
