@@ -225,6 +225,8 @@ def build(options: Train[Any]) -> MetaLearner:
         reveal_task=options.arm == "oracle",
         randomization=parse_randomization(options.randomization),
     )
+    if options.randomization is not None:
+        _try_out(family)  # before there is a folder of the run
     learner: MetaLearner = meta.LEARNERS[options.learner](
         options.base.algorithm,
         options.base.policy,
@@ -235,6 +237,19 @@ def build(options: Train[Any]) -> MetaLearner:
         seed=options.seed,
     )
     return learner
+
+
+def _try_out(family: TaskFamily) -> None:
+    """Start an episode, which finds what cannot vary so.
+
+    Raises:
+        ValueError: if something cannot.
+    """
+    env = family.make_env()
+    try:
+        env.reset(seed=0)
+    finally:
+        env.close()
 
 
 def _without_adaptation(config: MAMLConfig) -> MAMLConfig:

@@ -123,7 +123,12 @@ class TestRandomization:
         assert self.family(text).randomization == {"friction": envs.uniform(0.5, 1.25)}
 
     def test_mistakes_are_told(self) -> None:
-        for word, message in (("tan", "there are tan-2018"), ("{a}", "a name or a JSON object")):
+        replaced = '{"payload": {"distribution": "uniform", "numbers": [0, 6]}}'
+        for word, message in (
+            ("tan", "there are tan-2018"),
+            ("{a}", "a name or a JSON object"),
+            (replaced, "payload is part of the task"),
+        ):
             with pytest.raises(ValueError, match=message):
                 self.family(word)
 
