@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from metamotor import envs, meta
+from metamotor.envs import TaskFamily
 from metamotor.meta.checkpoints import encode
 from metamotor.meta.learner import MetaLearner
 from metamotor.meta.maml import MAMLConfig

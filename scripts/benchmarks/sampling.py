@@ -35,7 +35,12 @@ class Sampling:
     and 2 worker processes. All are measured in turn, several rounds; the table shows medians.
     """
 
-    families: FamilyIds = ("CartPole-v0", "HalfCheetahDirection-v0", "PandaReach-v0")
+    families: FamilyIds = (
+        "CartPole-v0",
+        "HalfCheetahDirection-v0",
+        "PandaReach-v0",
+        "A1Locomotion-v0",
+    )
     """Families of simulated robots."""
     rounds: int = 7
     """How often each is measured."""
