@@ -209,7 +209,7 @@ def _row(family: TaskFamily, found: dict[str, Any]) -> list[str]:
     return [
         family.name,
         *(_number(found[name]) for name in ("still", "random", "robust", "oracle")),
-        f"{found['steps_per_second']:,.0f}",
+        f"{found['steps_per_second'] / 1000:.1f}k",
         "" if found["of_the_engine"] is None else f"{found['of_the_engine']:.2f}",
         f"{found['reset_milliseconds']:.2f}",
         f"{growth:.1f}",
@@ -217,7 +217,10 @@ def _row(family: TaskFamily, found: dict[str, Any]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}".replace("-", "−")
+    """Write a return, in at most five characters where it is below 10,000."""
+    if value is None:
+        return ""
+    return f"{value:.{1 if abs(value) < 99.95 else 0}f}".replace("-", "−")
 
 
 # Pages --------------------------------------------------------------------------------------------
