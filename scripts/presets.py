@@ -21,6 +21,8 @@ class Preset:
 
     total_timesteps: int = 1_000_000
     """Environment steps of meta-training."""
+    baseline_timesteps: int | None = None
+    """Environment steps of the robust policy and the oracle in a study, where they need more to be worth the name."""
     base: BaseLearner = field(default_factory=BaseLearner)
     config: Any = field(default_factory=MAMLConfig)
     """The meta-learner's own `Config`."""
@@ -113,6 +115,7 @@ PRESETS = {
     ),
     ("CartPole-v0", "MAML"): Preset(
         total_timesteps=500_000,
+        baseline_timesteps=1_500_000,
         base=BaseLearner(gae_lambda=0.95, log_std_init=-0.7),
         config=MAMLConfig(meta_batch_size=20, episodes_per_task=10, outer_lr=1.5e-3),
         validation=ValidationOptions(validation_interval=4),

@@ -18,6 +18,7 @@ from metamotor.scripts.benchmarks.records import Record, RunRecord, find_record,
 from metamotor.scripts.cells import Cell, is_finished, settings_of, train_cells
 from metamotor.scripts.checkpoints import load, load_baseline
 from metamotor.scripts.methods import METHODS, Method
+from metamotor.scripts.presets import preset
 from metamotor.scripts.report import Report, summarise
 from metamotor.scripts.runs import CpuClock, sources
 
@@ -92,8 +93,11 @@ class Study:
         own = self.methods.get(name)
         words = own.words(self.family.name) if own else ("--arm", name)
         extra = shlex.split(self.options.train_options)
-        for option in ("total_timesteps", "horizon"):
-            if (value := getattr(self.options, option)) is not None:
+        given = {name: getattr(self.options, name) for name in ("total_timesteps", "horizon")}
+        if own is None and given["total_timesteps"] is None:
+            given["total_timesteps"] = preset(self.family.name).baseline_timesteps
+        for option, value in given.items():
+            if value is not None:
                 extra += [f"--{option.replace('_', '-')}", str(value)]
         return Cell(
             self.folder / f"{name}-{seed}",

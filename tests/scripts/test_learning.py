@@ -66,6 +66,15 @@ def test_runs_are_of_the_method_the_arm_and_the_seed() -> None:
     assert not is_finished(cell)
 
 
+def test_baselines_have_the_steps_that_they_need() -> None:
+    study = Study(Learning(), "CartPole-v0")
+    steps = {
+        name: parse_train(study.cell(name, 0).argv).total_timesteps
+        for name in ("MAML", "oracle", "robust")
+    }
+    assert steps == {"MAML": 500_000, "oracle": 1_500_000, "robust": 1_500_000}
+
+
 def test_further_options_do_not_take_the_place_of_the_method_and_the_seed() -> None:
     given = "--seed 5 --head film --horizon 9 --outer-lr 0.5"
     study = Study(Learning(horizon=30, train_options=given), "PandaReach-v0")
