@@ -5,14 +5,22 @@ Stable-Baselines3's own CSV output begins a new file each time, and rewrites it 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, filter_excluded_keys
+from stable_baselines3.common.logger import (
+    KVWriter,
+    Logger,
+    TensorBoardOutputFormat,
+    filter_excluded_keys,
+)
 from torch.utils.tensorboard import SummaryWriter
 
 from metamotor.scripts.outputs import write_file
@@ -22,6 +30,35 @@ STEPS = "time/total_timesteps"
 """The column that says when a line was logged."""
 VALIDATED = "eval/"
 """What the columns of a validation begin with."""
+
+
+class RunLogger(Logger):
+    """Stable-Baselines3's logger, which an interrupt does not leave in the middle of a line.
+
+    TensorBoard's writer hands lines to a thread through a queue. A `KeyboardInterrupt` just after the queue's lock was
+    taken, and before it counts as taken, leaves it locked, and then closing the writer waits for ever.
+    """
+
+    def dump(self, step: int = 0) -> None:
+        """Write what was recorded; an interrupt that comes meanwhile is raised once all is written."""
+        with _interrupts_deferred():
+            super().dump(step)
+
+
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *received: came.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        before(*came[0])
 
 
 class ProgressFile(KVWriter):

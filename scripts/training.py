@@ -24,7 +24,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from metamotor import meta
 from metamotor.meta.learner import MetaLearner, versions
-from metamotor.scripts.logs import Events, ProgressFile, rewind_progress
+from metamotor.scripts.logs import Events, ProgressFile, RunLogger, rewind_progress
 from metamotor.scripts.options import ValidationOptions
 from metamotor.scripts.progress import Lines
 from metamotor.scripts.runs import CONFIG, SUMMARY, CpuClock, machine, read_json, write_json
@@ -270,7 +270,7 @@ def _ignore_interrupts() -> None:
 def _logging(folder: Path, learner: MetaLearner, config: Mapping[str, Any]) -> Iterator[Logger]:
     """Log to a run folder, and to W&B if asked for, with the best checkpoint if all goes well."""
     outputs: list[KVWriter] = [ProgressFile(folder), Events(folder, learner.num_timesteps)]
-    logger = Logger(folder=str(folder), output_formats=outputs)
+    logger = RunLogger(folder=str(folder), output_formats=outputs)
     try:
         if not config["wandb_run"]:
             yield logger

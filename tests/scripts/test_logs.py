@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from stable_baselines3.common.logger import KVWriter
 
-from metamotor.scripts.logs import ProgressFile, rewind_progress
+from metamotor.scripts.logs import ProgressFile, RunLogger, rewind_progress
 from metamotor.scripts.runs import read_progress
 
 STEPS = "time/total_timesteps"
@@ -72,3 +76,31 @@ def test_a_line_that_was_not_written_to_its_end_is_dropped(tmp_path: Path) -> No
 def test_there_may_be_nothing_to_drop(tmp_path: Path) -> None:
     rewind_progress(tmp_path, 0, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+class InterruptedWriter(KVWriter):
+    """Is interrupted in the middle of a line, as by Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        self.lines.append(dict(key_values))
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_interrupt_comes_when_the_line_is_written(tmp_path: Path) -> None:
+    writer = InterruptedWriter()
+    logger = RunLogger(folder=str(tmp_path), output_formats=[writer, writer])
+    logger.record("a", 1.0)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        logger.dump(step=1)
+    assert writer.lines == [{"a": 1.0}] * 2
+    assert not logger.name_to_value  # written once, not again after the interrupt
+    assert signal.getsignal(signal.SIGINT) is before
