@@ -33,7 +33,8 @@ class Faults:
     delay: float = 0.0
     """Observations leave up to so much later than they should [s], each by a draw of its own: some overtake others."""
     garbage: float = 0.0
-    """Share of the observations that are followed by noise: random bytes, a part, a copy with a flipped bit, or the same again."""
+    """Share of the observations that are followed by noise: random bytes, a part, a copy with a flipped bit, or the
+    same again."""
 
     def __post_init__(self) -> None:
         """Refuse shares and times that are none."""
@@ -48,9 +49,9 @@ class Faults:
 class Robot:
     """Pretend to be a robot: step a family's environment in real time behind UDP, for `metamotor run --udp`.
 
-    It begins an episode when it is told to, and its clock at the first command, half a period before the first step. In each
-    period it takes the newest command and sends what it observes; without commands it rests. Its task is not told to who drives it.
-    The datagrams are described in metamotor.deploy.runtime.udp.
+    It begins an episode when it is told to, and its clock at the first command, half a period before the first step. In
+    each period it takes the newest command and sends what it observes; without commands it rests. Its task is not told
+    to who drives it. The datagrams are described in metamotor.deploy.runtime.udp.
     """
 
     family: FamilyId
@@ -119,7 +120,9 @@ class PretendRobot:
             self._env: Any = family.make_env()
         except OSError as error:
             self._socket.close()
-            raise OSError(f"cannot listen at {address[0]}:{address[1]} ({error.strerror})") from error
+            raise OSError(
+                f"cannot listen at {address[0]}:{address[1]} ({error.strerror})"
+            ) from error
         self._task = task
         self._period_ns = round(1e9 / rate)
         space = family.action_space
@@ -127,6 +130,8 @@ class PretendRobot:
         self._line = _Line(self._socket, faults or Faults(), np.random.default_rng(seed))
         self._seed = seed
         self._episode = 0
+        self._command = udp.Command(0, 0, 0, 0, self._rest)
+        self._received = 0
         self._peer: Address | None = None
         self._due: int | None = None
 

@@ -72,8 +72,8 @@ class Safety:
 class Run:
     """Run a policy file at its control period, on a simulated robot or one behind UDP; print returns and latencies.
 
-    The policy acts deterministically, and a guard stands between it and the robot. The file names the family, the horizon,
-    the physics, the control period and the task that the policy was adapted to; all of them can be changed.
+    The policy acts deterministically, and a guard stands between it and the robot. The file names the family, the
+    horizon, the physics, the control period and the task that the policy was adapted to; all of them can be changed.
     """
 
     policy: Positional[Path]
@@ -98,7 +98,8 @@ class Run:
     fast: bool = False
     """Do not wait for the control period: as fast as the simulation runs."""
     spin: float = 0.0
-    """Stop sleeping so long before a step is due and look at the clock without pause [s]: more punctual, and a busy core."""
+    """Stop sleeping so long before a step is due and look at the clock without pause [s]: more punctual, and a busy
+    core."""
     safety: Safety = field(default_factory=Safety)
     gif: Path | None = None
     """Where to write a film (*.gif)."""

@@ -50,7 +50,8 @@ class Guard:
     returns. What is between it and the motors must therefore stop by itself when no action comes.
 
     Args:
-        policy: observation in, action out; a `Policy` or any other callable.
+        policy: observation in, action out; a `Policy` or any other callable. It may also return a sample with the
+            fields `action`, `log_prob` and `raw_action`, as the method `sample` of a stochastic policy does.
         safe: what goes out when something is wrong. "hold": the last action again; before the first one, "zero".
             "zero": nothing, or what of the limits is closest to it. An array: that action.
         beyond: what becomes of an action outside its limits or its rate. "safe": the safe action, as with all other
@@ -99,9 +100,13 @@ class Guard:
         self._beyond_clip = beyond == "clip"
         self._observation_shape = _first(_shape(observation_shape), told.observation_shape)
         low, high = _first(low, told.low), _first(high, told.high)
-        shape = _first(_shape(action_shape), told.action_shape, None if low is None else np.shape(low))
+        shape = _first(
+            _shape(action_shape), told.action_shape, None if low is None else np.shape(low)
+        )
         if shape is None:
-            raise ValueError("the shape of an action is not known: give action_shape, or low and high")
+            raise ValueError(
+                "the shape of an action is not known: give action_shape, or low and high"
+            )
         self._shape = shape
         self._dtype = np.dtype(np.int64 if told.discrete else np.float32)
         self._kinds = "iu" if told.discrete else "fiu"
@@ -127,7 +132,10 @@ class Guard:
         self.calls = 0
         """Actions that were asked for."""
         self.proposed: Array | None = None
-        """The policy's own answer to the last call; None if it was not asked, or gave no action at all."""
+        """What the policy chose in the last call, before anything clipped it; None if it was not asked, or gave no
+        action at all."""
+        self.log_prob: float | None = None
+        """The logarithm of its probability, if the policy says so."""
         self.last_error: str | None = None
         """What the policy said when it raised last."""
         self._last: Array | None = None
@@ -143,7 +151,7 @@ class Guard:
             An array of the caller's own. Shape: (A,) float32, or () or (A,) int64 for choices.
         """
         self.calls += 1
-        self.proposed = None
+        self.proposed = self.log_prob = None
         cause = self._wrong_with(observation, observed_ns)
         if cause is None:
             action, cause = self._ask(observation)
@@ -156,9 +164,9 @@ class Guard:
 
         Raises nothing: a policy whose `reset` raises is counted under "exception".
         """
-        self._last = self.proposed = None
+        self._last = self.proposed = self.log_prob = None
         try:
-            forget = getattr(self.policy, "reset", None)
+            forget = getattr(_owner(self.policy), "reset", None)
             if callable(forget):
                 forget()
         except Exception as error:
@@ -218,19 +226,32 @@ class Guard:
             return None, "exception"
         took = self._clock() - asked
         try:
-            answer = np.asarray(given)
+            answer = np.asarray(getattr(given, "action", given))
             if answer.shape != self._shape or answer.dtype.kind not in self._kinds:
                 return None, "action_shape"
-            with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and found below
+            with np.errstate(
+                over="ignore"
+            ):  # what is too large for float32 is infinite, and found below
                 action = answer if answer.dtype == self._dtype else answer.astype(self._dtype)
         except Exception:
             return None, "action_shape"
-        self.proposed = action
+        self._note(given, action)
         if self._deadline_ns is not None and took > self._deadline_ns:
             return action, "deadline"
         if not np.isfinite(action).all():
             return action, "action_not_finite"
         return action, None
+
+    def _note(self, given: Any, action: Array) -> None:
+        """Keep what the policy chose, for who records it."""
+        self.proposed = action
+        try:
+            if (log_prob := getattr(given, "log_prob", None)) is not None:
+                self.log_prob = float(log_prob)
+                raw = getattr(given, "raw_action", None)
+                self.proposed = action if raw is None else np.asarray(raw, self._dtype)
+        except Exception:  # a probability that is no number: then it is not known
+            self.log_prob = None
 
     def _pass(self, action: Array) -> Array:
         """Return a finite action as far as limits and rate permit it."""
@@ -298,11 +319,15 @@ class _Told:
 
     @classmethod
     def of(cls, policy: Any) -> _Told:
+        policy = _owner(policy)
         told, metadata = cls(), getattr(policy, "metadata", None)
         if not isinstance(metadata, Mapping):
             return told
         size = getattr(policy, "observation_size", None)
-        told.observation_shape = (size,) if isinstance(size, int) else None
+        shapes = getattr(policy, "observation_shapes", {"": (size,)})
+        # Of a dictionary's entries, the policy knows what shapes they have.
+        if size is not None and len(shapes) == 1:
+            told.observation_shape = tuple(next(iter(shapes.values())))
         told.period = metadata.get("control_period")
         signals = metadata.get("actions") or ()
         space = metadata.get("action_space") or {}
@@ -312,6 +337,11 @@ class _Told:
             edges = [none if signal.get(name) is None else signal[name] for signal in signals]
             setattr(told, name, np.array(edges).reshape(told.action_shape) if edges else None)
         return told
+
+
+def _owner(policy: Any) -> Any:
+    """Return the policy of which a method was given, such as `policy.sample`."""
+    return getattr(policy, "__self__", policy)
 
 
 def _first(*values: Any) -> Any:
@@ -351,7 +381,9 @@ def _filled(
     try:
         limits = np.broadcast_to(np.asarray(values, np.float64), shape).astype(np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number or have the shape {shape}, got {values!r}") from None
+        raise ValueError(
+            f"{name} must be a number or have the shape {shape}, got {values!r}"
+        ) from None
     if np.isnan(limits).any():
         raise ValueError(f"{name} must not be NaN, got {values!r}")
     return limits.astype(dtype) if dtype.kind == "f" else limits

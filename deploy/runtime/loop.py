@@ -4,9 +4,9 @@ loop = deploy.runtime.ControlLoop(deploy.runtime.Guard(policy, max_age=0.1), rob
 report = loop.run(steps=500)
 print(report.return_, report.missed, report.step.p999)
 
-Step k begins at t₀ + k·period by the monotonic clock and is to be done by the next one's beginning. The beginnings are
-computed from t₀ and not from one another, so nothing adds up over time. A step that ends late makes the next begin at once;
-periods that it takes altogether are left out and not made up for in a burst.
+Step k begins at t₀ + k·period by the monotonic clock and is to be done by the next one's beginning. The beginnings
+are computed from t₀ and not from one another, so nothing adds up over time. A step that ends late makes the next begin
+at once; periods that it takes altogether are left out and not made up for in a burst.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ class _Log:
                 "observed_ns": reading.observed_ns,
                 "acted_ns": acted_ns,
                 "applied": applied,
-                "log_prob": None if proposed is None else getattr(guard.policy, "log_prob", None),
+                "log_prob": guard.log_prob,
             }
 
     def end(self, reading: Reading) -> None:

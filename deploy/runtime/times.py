@@ -47,12 +47,12 @@ class Times:
         if not self.number:
             return Percentiles(*[float("nan")] * 4)
         total = np.cumsum(self._counts)
-        found = []
-        for share in (0.5, 0.99, 0.999):
+
+        def at(share: float) -> float:
             rank = max(1, int(np.ceil(share * self.number)))
-            index = int(np.searchsorted(total, rank))
-            found.append(min(_highest(index), self._worst) / 1e3)
-        return Percentiles(*found, self._worst / 1e3)
+            return min(_highest(int(np.searchsorted(total, rank))), self._worst) / 1e3
+
+        return Percentiles(at(0.5), at(0.99), at(0.999), self._worst / 1e3)
 
 
 def _index(nanoseconds: int) -> int:

@@ -28,15 +28,18 @@ offset 24:
 
 At the end stands the CRC-32 of everything before it, as `zlib.crc32` computes it (uint32).
 
-How old an observation is needs no common clock: it was made `hold` after a command arrived that left here at `echo`, hence not
-before `echo + hold`, give or take what clocks drift apart during `hold`. That is the time of the reading, so an age is
-rather over- than underestimated, by the way of one datagram to the robot.
+How old an observation is needs no common clock: it was made `hold` after a command arrived that left here at `echo`,
+hence not before `echo + hold`, give or take what clocks drift apart during `hold`. That is the time of the reading, so
+an age is rather over- than underestimated, by the way of one datagram to the robot.
 The return is a sum, and a step counted, so that what is lost with a datagram comes with the next one.
 
 The robot answers a reset with observations of that episode. A reset is repeated until one arrives, so a robot begins a
-given episode once. A step of an episode that it does not know, as after a restart, it answers with the flag for that, without
-numbers. In each of its periods it takes the newest command, sends what it observes to who commanded it, and goes on
-sending the last observation of an episode that is over. Without commands for a while it must come to rest by itself.
+given episode once. A step of an episode that it does not know, as after a restart, it answers with the flag for that,
+without numbers. In each of its periods it takes the newest command, sends what it observes to who commanded it, and
+goes on sending the last observation of an episode that is over. Without commands for a while it must come to rest by
+itself.
+
+The checksum finds damage, not deceit: nothing is signed, so the network must be one's own.
 """
 
 from __future__ import annotations
@@ -152,7 +155,20 @@ def unpack_observation(datagram: bytes) -> Observation:
     if kind != OBSERVATION:
         raise MalformedError(f"expected an observation, got a datagram of kind {kind}")
     body = BODY.unpack_from(datagram, HEADER.size)
-    return Observation(flags, episode, sequence, time_ns, *body, values)
+    step, command, echo_ns, hold_ns, return_, period_us = body
+    return Observation(
+        flags,
+        episode,
+        sequence,
+        time_ns,
+        step,
+        command,
+        echo_ns,
+        hold_ns,
+        return_,
+        period_us,
+        values,
+    )
 
 
 def _sealed(content: bytes) -> bytes:
@@ -162,7 +178,9 @@ def _sealed(content: bytes) -> bytes:
 def _opened(datagram: bytes, body: int) -> tuple[int, int, int, int, int, Array]:
     """Return kind, flags, episode, sequence, time and numbers of a datagram with a body of so many bytes."""
     if datagram[:4] != MAGIC:
-        raise ForeignError(f"expected a datagram that begins with {MAGIC!r}, got {datagram[:4]!r}")
+        raise ForeignError(
+            f"expected a datagram that begins with {MAGIC!r}, got {bytes(datagram[:4])!r}"
+        )
     if len(datagram) < HEADER.size + CHECKSUM.size:
         raise MalformedError(f"a datagram of {len(datagram)} bytes holds no header")
     _, kind, flags, count, episode, sequence, time_ns = HEADER.unpack_from(datagram)
@@ -259,7 +277,11 @@ class UdpRobot:
         # Connected: the kernel drops what others send, and tells when nobody listens.
         self._socket.connect(address)
         self._episode = secrets.randbelow(2**31) + 1
-        self._begin()
+        self._sequence = 0
+        self._arrived = Sequence()
+        self._newest: Observation | None = None
+        self._paid = 0.0
+        self._unknown = False
 
     def reset(self) -> Reading:
         """Begin an episode, and return the first reading of it.
@@ -348,7 +370,7 @@ class UdpRobot:
     def _begin(self) -> None:
         self._sequence = 0
         self._arrived = Sequence()
-        self._newest: Observation | None = None
+        self._newest = None
         self._paid = 0.0
         self._unknown = False
 
