@@ -194,15 +194,15 @@ def _period(policy: Policy, robot: Any, options: Run) -> float | None:
         return None
     if options.rate is not None:
         return 1 / options.rate
-    found = policy.control_period
-    if found is None and options.udp is None:
-        found = getattr(robot.env.unwrapped, "dt", None)
-    if found is None:
+    if policy.control_period is not None:
+        return policy.control_period
+    own = None if options.udp is not None else getattr(robot.env.unwrapped, "dt", None)
+    if own is None:
         raise ValueError(
             f"{policy.path} does not name its control period; give --rate"
             + ("" if options.udp else ", or --fast to run without one")
         )
-    return float(found)
+    return float(own)
 
 
 def _drive(policy: Policy, robot: Any, period: float | None, options: Run) -> None:

@@ -324,7 +324,9 @@ class UdpRobot:
         """
         values = np.asarray(action, np.float32).reshape(-1)
         if values.size != self._sizes[1] or not np.isfinite(values).all():
-            raise ValueError(f"expected a finite action of {self._sizes[1]} numbers, got {action}")
+            raise ValueError(
+                f"expected a finite action of {self._sizes[1]} numbers, got {action!r}"
+            )
         self._send(STEP, values)
 
     def step(self, action: ArrayLike) -> Reading:
