@@ -280,7 +280,9 @@ class _Filmed(Stepped):
         super().__init__(env, **kwargs)
         self.frames: list[NDArray[Any]] = []
         self._film = film
-        dt = getattr(getattr(env, "family", None), "dt", None) or getattr(env.unwrapped, "dt", 0.05)
+        dt: Any = getattr(getattr(env, "family", None), "dt", None) or getattr(
+            env.unwrapped, "dt", 0.05
+        )
         self._every = max(1, round(1 / (FRAMES_PER_SECOND * float(dt))))
         self._count = 0
 
