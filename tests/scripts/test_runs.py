@@ -144,9 +144,20 @@ def test_speed_is_measured(metamotor: Program, tmp_path: Path) -> None:
     assert metamotor("bench", "sampling", *sampling, *common).code == 0
     rates = read_json(tmp_path / "sampling.json")["steps_per_second"]["CartPole-v0"]
     assert rates["engine"][0] > rates["local"][0] > 0
-    latency = ("--families", "CartPole-v0", "--calls", "100")
+    latency = ("--family", "CartPole-v0", "--calls", "20", "--observations", "100")
     assert metamotor("bench", "latency", *latency, *common).code == 0
-    assert read_json(tmp_path / "latency.json")["families"]["CartPole-v0"]["max_error"] < 1e-6
+    networks = read_json(tmp_path / "latency.json")["networks"]
+    assert len(networks) == 3
+    for name, candidates in networks.items():
+        assert candidates["identity node"]["times_floor"] == 1.0
+        exact = {
+            kind: found.get("max_error", 0.0)
+            for kind, found in candidates.items()
+            if "," not in kind
+        }
+        assert max(exact.values()) < 1e-6, name
+    assert networks["2×64"]["policy file"]["predict_ratio"] > 2
+    assert networks["2×64"]["policy file, fp16"]["max_error"] > 1e-6
     done = metamotor("bench", "meta-gradient", "--iterations", "1", "--out", str(tmp_path))
     assert done.code == 0
     assert done.out.count("[s]") == 3, "units stand in brackets"
