@@ -32,9 +32,7 @@ from metamotor.deploy.tracing import to_onnx
 from metamotor.meta.checkpoints import write_atomically
 from metamotor.meta.threads import one_torch_thread
 
-SUPPORTED = (
-    "PPO, A2C, TRPO, RecurrentPPO, SAC, TD3, DDPG, DQN and TQC, and what derives from them"
-)
+SUPPORTED = "PPO, A2C, TRPO, RecurrentPPO, SAC, TD3, DDPG, DQN and TQC, and what derives from them"
 
 
 def export(
@@ -190,8 +188,8 @@ def simulated(
     return met
 
 
-def require(parity: Parity, model: BaseAlgorithm) -> None:
-    """Check that a file does what the model does.
+def require(parity: Parity, model: BaseAlgorithm, file: str | None = None) -> None:
+    """Check that a file does what the model does; without a name, it is one that is about to be written.
 
     Raises:
         ValueError: if it does not.
@@ -208,10 +206,11 @@ def require(parity: Parity, model: BaseAlgorithm) -> None:
         f"outputs by {parity.rounding:.3g})"
     )
     if not parity.log_prob_error <= parity.log_prob_tolerance:
-        told += (
-            f", its log-probabilities by {parity.log_prob_error:.3g} (allowed: {parity.log_prob_tolerance:.3g})"
-        )
+        told += f", its log-probabilities by {parity.log_prob_error:.3g} (allowed: {parity.log_prob_tolerance:.3g})"
+    name = type(model).__name__
+    if file is not None:
+        raise ValueError(f"{file} differs from {name}.predict {told}")
     raise ValueError(
-        f"the exported policy differs from {type(model).__name__}.predict {told}, so no file was written; a policy "
-        "class that overrides how actions are computed cannot be exported"
+        f"the exported policy differs from {name}.predict {told}, so no file was written; a policy class that "
+        "overrides how actions are computed cannot be exported"
     )

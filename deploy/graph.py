@@ -21,6 +21,7 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from metamotor.deploy.heads import Bounded, Noise, action_module, sampling_head
+from metamotor.deploy.lstm import LSTMStep
 from metamotor.deploy.observations import (
     Normalize,
     Pipeline,
@@ -76,9 +77,7 @@ class PolicyGraph(nn.Module):
         features, network = parts_of(policy)
         self.features, self.network = copy.deepcopy(features), copy.deepcopy(network)
         self.lstm = (
-            copy.deepcopy(policy.lstm_actor)
-            if isinstance(policy, RecurrentActorCriticPolicy)
-            else None
+            LSTMStep(policy.lstm_actor) if isinstance(policy, RecurrentActorCriticPolicy) else None
         )
         self.act = action_module(policy)
         self.head = copy.deepcopy(sampling_head(model, self.act)) if stochastic else None
@@ -122,9 +121,7 @@ class PolicyGraph(nn.Module):
 
     def step(self, *tensors: Tensor) -> Result:
         """Return what `forward` returns, and the outputs of the action network."""
-        given = {
-            port.name: tensor for port, tensor in zip(self.input_ports, tensors, strict=True)
-        }
+        given = {port.name: tensor for port, tensor in zip(self.input_ports, tensors, strict=True)}
         states = {port.name: given[f"{port.name}_in"] for port in self.state_ports}
         observations = {
             port.name: self._shaped(port.name, given[port.name]) for port in self.observation_ports
@@ -133,8 +130,7 @@ class PolicyGraph(nn.Module):
         features = self.features(self.preprocess(observations, self.dtype))
         if self.lstm is not None:
             memory = states["h"].to(self.dtype), states["c"].to(self.dtype)
-            sequence, (following["h"], following["c"]) = self.lstm(features[None], memory)
-            features = sequence[0]
+            features, following["h"], following["c"] = self.lstm(features, *memory)
         latent = self.network.latent(features)
         logits = self.network.outputs(latent)
         if self.head is None:
@@ -170,8 +166,9 @@ class PolicyGraph(nn.Module):
                 observations = wrapper(observations)
         return observations, following
 
+
 class _Network(nn.Module):
-    """What acts behind the features, in two parts: to the latent features, and on to means (before any tanh) or logits."""
+    """What acts behind the features: to the latent features, and on to means (before any tanh) or logits."""
 
     def latent(self, features: Tensor) -> Tensor:
         """Return the latent features. Shape: (N, F)."""

@@ -121,9 +121,9 @@ class Gaussian(nn.Module):
 
 
 class StateDependent(nn.Module):
-    """Generalised state-dependent exploration (Raffin et al. 2022, arXiv:2005.05719): a matrix of noise, held for a while.
+    """Generalised state-dependent exploration (Raffin et al. 2022, arXiv:2005.05719).
 
-    The action's noise is the latent features times the matrix, so its deviation depends on the state.
+    Its noise is a matrix that is held for a while. The action's noise is the latent features times the matrix, so its deviation depends on the state.
     """
 
     std: Tensor
@@ -241,7 +241,9 @@ def sampling_head(model: BaseAlgorithm, act: Act) -> Head:
             "for exploration is no part of it; export without stochastic, and add the noise to the action"
         )
     if isinstance(policy, DQNPolicy):
-        return EpsilonGreedy(int(cast(Any, policy.action_space).n), float(cast(Any, model).exploration_rate))
+        return EpsilonGreedy(
+            int(cast(Any, policy.action_space).n), float(cast(Any, model).exploration_rate)
+        )
     if isinstance(act, Choices):
         return Categorical(act.sizes)
     size = math.prod(policy.action_space.shape)

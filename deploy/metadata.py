@@ -7,16 +7,16 @@
 | `family` | name of the task family, or null |
 | `task` | the task's parameters by name, or null |
 | `control_period` | time between two actions [s], or null |
-| `observations`, `actions` | for each number in order: `name`, `unit` (null: unknown), `low`, `high` (null: no bound); an image is one entry with its `shape` |
+| `observations`, `actions` | for each number in order: `name`, `unit` (null: unknown), `low`, `high` (null: no bound) |
 | `inputs` | for each observation input of the graph: `name`, `shape` (null: the batch), `dtype` |
-| `state` | for each state: names of its `input` and `output`, `shape`, `dtype`, and `initial`, one number for all or a flat list |
-| `noise` | null, or `shape` for one observation, `distribution` in its standard form, and `hold`, the calls that one draw serves (0: an episode) |
+| `state` | for each state: its `input` and `output` by name, `shape`, `dtype`, `initial` (for all, or a flat list) |
+| `noise` | null, or `shape` for one observation, `distribution`, and `hold`: calls that it serves (0: an episode) |
 | `action_space` | `type` and `shape`, with `low` and `high`, or the number of choices |
 | `observation_shape` | shape of the observation before it was flattened; null for a dictionary |
 | `normalized` | whether a `VecNormalize` is folded in |
 | `history` | frames that the policy sees at once |
 | `observation_names`, `action_names` | the names alone |
-| `action_scale`, `action_offset` | what is left to do to an action, continuous ones only: 1 and 0, as the graph scales |
+| `action_scale`, `action_offset` | what is left to do to continuous actions: 1 and 0, as the graph scales |
 | `joint_names` | of the family's robot, where it names them |
 | `weights_sha256` | hash of the SB3 policy's weights |
 | `graph_sha256` | hash of the file without its metadata |
@@ -24,8 +24,9 @@
 | `reference` | a few steps of an episode: flat lists by name of what went into and came out of each step |
 | `opset`, `versions` | what wrote the file |
 
-Numbers are at full precision. Anything else that the caller of `deploy.export` passed stands beside these keys; those that
-mjlab has a name for (`joint_stiffness`, `joint_damping`, `default_joint_pos`, `command_names`, `run_path`) best by that name.
+An image is one entry of `observations`, with its `shape`. Numbers are at full precision. Anything else that the caller
+of `deploy.export` passed stands beside these keys, best by the name that mjlab has for it: `joint_stiffness`,
+`joint_damping`, `default_joint_pos`, `command_names`, `run_path`.
 """
 
 from __future__ import annotations

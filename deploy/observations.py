@@ -175,9 +175,7 @@ class Stack(nn.Module):
             frames = torch.cat([state[self.names[key]], observations[key]], dim=dim)
             size = frames.shape[dim]
             stacked[key] = frames
-            following[self.names[key]] = frames.narrow(
-                dim, self.sizes[key], size - self.sizes[key]
-            )
+            following[self.names[key]] = frames.narrow(dim, self.sizes[key], size - self.sizes[key])
         return stacked, following
 
 
@@ -234,8 +232,7 @@ def pipeline_of(model: BaseAlgorithm, normalizer: VecNormalize | None) -> Pipeli
     if normalizer is not None:
         if any(isinstance(wrapper, VecNormalize) for wrapper in wrappers):
             wrappers = [
-                normalizer if isinstance(wrapper, VecNormalize) else wrapper
-                for wrapper in wrappers
+                normalizer if isinstance(wrapper, VecNormalize) else wrapper for wrapper in wrappers
             ]
         elif env is None:
             wrappers = _wrappers(normalizer)
@@ -297,9 +294,7 @@ def _step(
     return None, space
 
 
-def _floats(
-    space: spaces.Space[Any], wrapper: VecNormalize, keys: list[str]
-) -> spaces.Space[Any]:
+def _floats(space: spaces.Space[Any], wrapper: VecNormalize, keys: list[str]) -> spaces.Space[Any]:
     """Return the space behind a normaliser: images are none any more, all else is as before."""
     clip = wrapper.clip_obs
 
@@ -413,7 +408,9 @@ class Wrappers:
                 observation = _transposed(observation, step.module.keys)
             else:
                 observation, _ = self._stacks[index].update(
-                    observation, starts, [{"terminal_observation": row} for row in _rows(observation)]
+                    observation,
+                    starts,
+                    [{"terminal_observation": row} for row in _rows(observation)],
                 )
         return observation
 

@@ -91,7 +91,9 @@ def as_inputs(observation: Any, graph: PolicyGraph, *, source: str) -> Arrays:
     parts = observation if isinstance(observation, Mapping) else {INPUT: observation}
     names = [port.name for port in graph.observation_ports]
     if set(parts) != set(names):
-        raise ValueError(f"{source} must be of {', '.join(names)}, got {', '.join(map(str, parts))}")
+        raise ValueError(
+            f"{source} must be of {', '.join(names)}, got {', '.join(map(str, parts))}"
+        )
     inputs, lengths = {}, {}
     for port in graph.observation_ports:
         values = np.asarray(parts[port.name])
@@ -100,7 +102,8 @@ def as_inputs(observation: Any, graph: PolicyGraph, *, source: str) -> Arrays:
         if length == 0 or values.size != length * wanted or values.dtype.kind not in "fiub":
             raise ValueError(
                 f"{source} must be numbers of shape (N, {', '.join(map(str, port.shape[1:]))}), got "
-                f"{values.dtype} of shape {values.shape}" + ("" if port.name == INPUT else f" for {port.name!r}")
+                f"{values.dtype} of shape {values.shape}"
+                + ("" if port.name == INPUT else f" for {port.name!r}")
             )
         if not np.isfinite(values).all():
             raise ValueError(f"{source} must be finite, got {values[~np.isfinite(values)][0]}")
@@ -119,9 +122,7 @@ def in_a_row(inputs: Arrays) -> Sequence:
     return Sequence({key: value[:, None] for key, value in inputs.items()}, starts)
 
 
-def random_sequences(
-    graph: PolicyGraph, pipeline: Pipeline, *, seed: int = 0
-) -> list[Sequence]:
+def random_sequences(graph: PolicyGraph, pipeline: Pipeline, *, seed: int = 0) -> list[Sequence]:
     """Return observations like those of the training, inside the observation space.
 
     With statistics they follow these, one in ten rows far outside so that the normaliser clips. Without, they are

@@ -145,7 +145,9 @@ def _works() -> bool:
     return _port(model.graph.input[0]) == port
 
 
-def _exported(module: nn.Module, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
+def _exported(
+    module: nn.Module, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> onnx.ModelProto:
     batch = torch.export.Dim(BATCH)
     with _quiet():
         program = torch.onnx.export(
@@ -200,6 +202,8 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         # torch 2.13 copies its own tree specifications in a way that it deprecates itself.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        # All inputs share the batch, which it takes for a mistake.
+        warnings.filterwarnings("ignore", "# The axis name: batch will not be used", UserWarning)
         # It also says which torchvision operators are missing when torchvision is not installed.
         registry.setLevel(logging.ERROR)
         try:

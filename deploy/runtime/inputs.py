@@ -100,7 +100,9 @@ class Input:
             return values.astype(self.dtype)
 
     def _not_an_array(self, observation: Any) -> str:
-        said = f"{self._source} expects {self._what} of {self.size} numbers or a batch of such, got "
+        said = (
+            f"{self._source} expects {self._what} of {self.size} numbers or a batch of such, got "
+        )
         if isinstance(observation, tuple) and isinstance(observation[-1], dict):
             said += f"a tuple of {len(observation)} with an info at its end: pass its first element alone, as in "
             return f"{said}`observation, info = env.reset()`"

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from metamotor.deploy.runtime.inputs import Input, inputs_of
+from metamotor.deploy.runtime.inputs import inputs_of
 from metamotor.deploy.runtime.session import open_session
 
 FORMAT = 2
@@ -100,7 +100,9 @@ class PolicyFile:
             raise ValueError(
                 f"{path} does not say what its graph takes ({error}); export the policy again"
             ) from error
-        self._only = self._inputs[0] if len(self._inputs) == 1 and self._inputs[0].name == INPUT else None
+        self._only = (
+            self._inputs[0] if len(self._inputs) == 1 and self._inputs[0].name == INPUT else None
+        )
         self._check_seed(seed)
         self._check_kind()
         self._check_graph()

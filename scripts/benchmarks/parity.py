@@ -1,7 +1,7 @@
 """Whether policy files do what their models do, over all that Stable-Baselines3 lets one combine.
 
-Each model acts for 200 steps in its own wrapped environment, whose episodes end and begin again inside; the file, opened
-as on a robot, is given what the innermost environment says, and told when an episode begins.
+Each model acts in its own wrapped environment, whose episodes end and begin again; the file, opened as on a robot, is
+given what the innermost environment says, and told when an episode begins.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ACTIONS: dict[str, spaces.Space[Any]] = {
     "MultiDiscrete": spaces.MultiDiscrete([3, 2, 4]),
     "MultiBinary": spaces.MultiBinary(3),
 }
-NORMALIZERS = ("none", "normalize", "stack", "stack, normalize")
+NORMALIZERS = ("none", "normalize", "stack, normalize")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,9 @@ def run(options: Parity, command: str, console: Console) -> None:
         console.print(f"{combination}: {difference.largest:.1e}", highlight=False)
     failed = [str(combination) for combination, one in found.items() if not one.largest <= LIMIT]
     if failed:
-        console.print(f"{counted(len(failed), 'combination')} beyond {LIMIT:g}: {'; '.join(failed)}")
+        console.print(
+            f"{counted(len(failed), 'combination')} beyond {LIMIT:g}: {'; '.join(failed)}"
+        )
     episodes = min(one.episodes for one in found.values())
     steps = counted(sum(one.steps for one in found.values()), "step")
     write_results(
@@ -173,8 +175,8 @@ def run(options: Parity, command: str, console: Console) -> None:
         "parity",
         command=command,
         about=f"Largest difference of a policy file from its model, over {counted(len(found), 'combination')} and "
-        f"{steps} (each model {counted(options.steps, 'step')}, at least {episodes} episodes): of continuous actions as "
-        "a share of half their range, of choices as the share that differs, of log-probabilities relative. "
+        f"{steps} (each model {counted(options.steps, 'step')}, at least {episodes} episodes): of continuous actions "
+        "as a share of half their range, of choices as the share that differs, of log-probabilities relative. "
         f"{counted(len(failed), 'combination')} beyond {LIMIT:g}.",
         header=["algorithm, policy", *ACTIONS, "gSDE", "stochastic", "log-probability"],
         rows=_rows(found),
@@ -225,9 +227,7 @@ def measure(combination: Combination, steps: int) -> Difference:
     env, model = make(combination)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        path = deploy.export(
-            model, Path(folder) / "policy.onnx", stochastic=combination.stochastic
-        )
+        path = deploy.export(model, Path(folder) / "policy.onnx", stochastic=combination.stochastic)
         seconds = time.perf_counter() - start
         policy = deploy.runtime.open_policy(path)
     measured = policy.metadata["parity"]

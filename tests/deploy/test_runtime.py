@@ -177,7 +177,11 @@ def resave(policy: Policy, path: Path, change: Change) -> Path:
         (lambda metadata: None, "not a metamotor policy: it has no metadata"),
         (lambda metadata: "{", "not a metamotor policy"),
         (lambda metadata: [1], "not a metamotor policy"),
-        (lambda metadata: metadata | {"format": 2}, "has format 2, this metamotor reads up to 1"),
+        (lambda metadata: metadata | {"format": 3}, "has format 3, .* format 2; upgrade"),
+        (lambda metadata: metadata | {"format": 1}, "has format 1, .* format 2; export it again"),
+        (lambda metadata: metadata | {"inputs": None}, "does not say what its graph takes"),
+        (lambda metadata: metadata | {"state": [{"input": "h"}]}, "has a memory"),
+        (lambda metadata: metadata | {"noise": {"shape": [3]}}, "what its state and its noise are"),
         (lambda metadata: metadata | {"actions": None}, "names no actions"),
         (
             lambda metadata: metadata | {"observations": metadata["observations"][1:]},
