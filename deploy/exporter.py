@@ -90,16 +90,10 @@ def export(
     graph = PolicyGraph(model, pipeline, stochastic=stochastic)
     contents = describe(model, graph, pipeline, task=task, extra=dict(metadata or {}))
     recorded = recorded_sequence(observations, graph)
+    simulation = simulated(model, graph, pipeline, simulate)
     proto = to_onnx(graph)
     payload = proto.SerializeToString()
-    parity = measure(
-        model,
-        graph,
-        pipeline,
-        payload,
-        recorded=recorded,
-        episode=simulated(model, graph, pipeline, simulate),
-    )
+    parity = measure(model, graph, pipeline, payload, recorded=recorded, episode=simulation)
     require(parity, model)
     text = with_results(
         contents,

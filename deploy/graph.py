@@ -92,7 +92,7 @@ class PolicyGraph(nn.Module):
     @property
     def noise(self) -> Noise | None:
         """What is drawn for one observation, if anything."""
-        return None if self.head is None else cast(Noise, self.head.noise)
+        return None if self.head is None else self.head.noise
 
     @property
     def input_ports(self) -> list[Port]:

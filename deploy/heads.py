@@ -123,7 +123,8 @@ class Gaussian(nn.Module):
 class StateDependent(nn.Module):
     """Generalised state-dependent exploration (Raffin et al. 2022, arXiv:2005.05719).
 
-    Its noise is a matrix that is held for a while. The action's noise is the latent features times the matrix, so its deviation depends on the state.
+    Its noise is a matrix that is held for a while. The action's noise is the latent features times the matrix, so its
+    deviation depends on the state.
     """
 
     std: Tensor

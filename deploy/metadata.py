@@ -88,7 +88,7 @@ def describe(
     """
     environment = _environment(model)
     family = getattr(environment, "family", None)
-    contents = {
+    contents: dict[str, Any] = {
         "format": FORMAT,
         "algorithm": type(model).__name__,
         "family": getattr(family, "name", None),

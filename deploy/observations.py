@@ -55,6 +55,11 @@ class Port(NamedTuple):
         """Which axis is the batch."""
         return self.shape.index(None)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The other axes."""
+        return tuple(size for size in self.shape if size is not None)
+
     def zeros(self, n: int) -> Tensor:
         """Return zeros for a batch of n."""
         shape = [n if size is None else size for size in self.shape]
@@ -75,7 +80,7 @@ def observation_port(name: str, space: spaces.Space[Any]) -> Port:
     Raises:
         ValueError: if there is no input for such a space.
     """
-    shape = cast(tuple[int, ...], space.shape or ())
+    shape = space.shape or ()
     if isinstance(space, spaces.Box):
         if len(shape) < 3:
             return Port(name, "float32", (None, int(np.prod(shape))))
@@ -268,10 +273,12 @@ def _innermost(
     if env is None:
         return cast(Any, model.observation_space)
     if isinstance(env, VecNormalize) and getattr(env, "venv", None) is None:
-        return env.observation_space  # statistics that were loaded without an environment
+        return cast(
+            Any, env.observation_space
+        )  # statistics that were loaded without an environment
     while isinstance(env, VecEnvWrapper) and any(env is wrapper for wrapper in wrappers):
         env = env.venv
-    return cast(VecEnv, env).observation_space
+    return env.observation_space
 
 
 def _step(

@@ -11,6 +11,7 @@ Shapes: T steps, N episodes beside each other, A numbers in an action, L outputs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Several
 from typing import Any, NamedTuple, cast
 
@@ -197,13 +198,13 @@ def draw_noise(
 ) -> NDArray[np.float32]:
     """Return noise of the kind that a graph takes."""
     assert graph.noise is not None
-    drawn = {
+    draws: dict[str, Callable[[], NDArray[Any]]] = {
         "normal": lambda: rng.standard_normal(shape),
         "gumbel": lambda: rng.gumbel(size=shape),
         "logistic": lambda: rng.logistic(size=shape),
         "uniform": lambda: rng.random(shape, dtype=np.float32),
-    }[graph.noise.distribution]()
-    return drawn.astype(np.float32)
+    }
+    return draws[graph.noise.distribution]().astype(np.float32)
 
 
 def _compare(

@@ -99,6 +99,7 @@ class Player:
 
     def _distribution(self, policy: Any, observation: Any, starts: NDArray[np.bool_]) -> Any:
         """Return the policy's distribution in float64, not the object that the policy goes on using."""
+        found: Any
         if isinstance(policy, SACPolicy | TQCPolicy):
             mean, log_std, others = policy.actor.get_action_dist_params(observation)
             others = {key: value.double() for key, value in others.items()}
@@ -108,9 +109,9 @@ class Player:
             layers, _, size = policy.lstm_hidden_state_shape
             if self._memory is None:
                 self._memory = (np.zeros((layers, len(starts), size), np.float32),) * 2
-            states = tuple(torch.from_numpy(value) for value in self._memory)
+            h, c = (torch.from_numpy(value) for value in self._memory)
             begun = torch.from_numpy(starts).float()
-            found, states = policy.get_distribution(observation, states, begun)
+            found, states = policy.get_distribution(observation, (h, c), begun)
             self._memory = tuple(state.numpy() for state in states)
         else:
             found = policy.get_distribution(observation)

@@ -17,7 +17,6 @@ from stable_baselines3.common.monitor import Monitor
 
 from metamotor.deploy.graph import PolicyGraph
 from metamotor.deploy.observations import (
-    INPUT,
     Arrays,
     Normalize,
     Normalizer,
@@ -26,6 +25,7 @@ from metamotor.deploy.observations import (
     Stack,
     by_key,
 )
+from metamotor.deploy.runtime import INPUT
 
 NUM_OBSERVATIONS = 1000
 """Random observations for a policy without memory; fewer if they are large."""
@@ -98,16 +98,16 @@ def as_inputs(observation: Any, graph: PolicyGraph, *, source: str) -> Arrays:
     for port in graph.observation_ports:
         values = np.asarray(parts[port.name])
         length = len(values) if values.ndim else 0
-        wanted = int(np.prod(port.shape[1:])) if len(port.shape) > 1 else 1
+        wanted = int(np.prod(port.sizes))
         if length == 0 or values.size != length * wanted or values.dtype.kind not in "fiub":
             raise ValueError(
-                f"{source} must be numbers of shape (N, {', '.join(map(str, port.shape[1:]))}), got "
+                f"{source} must be numbers of shape (N, {', '.join(map(str, port.sizes))}), got "
                 f"{values.dtype} of shape {values.shape}"
                 + ("" if port.name == INPUT else f" for {port.name!r}")
             )
         if not np.isfinite(values).all():
             raise ValueError(f"{source} must be finite, got {values[~np.isfinite(values)][0]}")
-        inputs[port.name] = values.reshape(length, *cast(Any, port.shape[1:])).astype(port.dtype)
+        inputs[port.name] = values.reshape(length, *port.sizes).astype(port.dtype)
         lengths[port.name] = length
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{source} must be as many for every input, got {lengths}")
@@ -130,7 +130,7 @@ def random_sequences(graph: PolicyGraph, pipeline: Pipeline, *, seed: int = 0) -
     inside the sequences, and there are two of different length and number.
     """
     rng = np.random.default_rng(seed)
-    size = sum(int(np.prod(port.shape[1:])) for port in graph.observation_ports)
+    size = sum(int(np.prod(port.sizes)) for port in graph.observation_ports)
     most = max(8, min(NUM_OBSERVATIONS, MOST_NUMBERS // size))
     lengths = MEMORY_LENGTHS if graph.state_ports else ((1, most),)
     sequences = []
@@ -151,7 +151,7 @@ def _draw(
 ) -> NDArray[Any]:
     """Return random values for one input. Shape: (T, N, ...)."""
     space = by_key(pipeline.space)[port.name]
-    count, shape = lead[0] * lead[1], (*lead, *cast(Any, port.shape[1:]))
+    count, shape = lead[0] * lead[1], (*lead, *port.sizes)
     if isinstance(space, spaces.Discrete):
         drawn = rng.integers(0, int(space.n), count)
     elif isinstance(space, spaces.MultiDiscrete):
@@ -216,9 +216,10 @@ def simulation_of(model: BaseAlgorithm) -> Callable[[], Any] | None:
     env = envs[0] if envs else None
     while isinstance(env, Monitor):
         env = env.env
-    family = getattr(getattr(env, "unwrapped", env), "family", None)
+    unwrapped = getattr(env, "unwrapped", None)
+    family = getattr(unwrapped, "family", None)
     if family is not None and hasattr(family, "make_env"):
-        task = getattr(env.unwrapped, "task", None)
+        task = getattr(unwrapped, "task", None)
 
         def make() -> Any:
             simulation = family.make_env()

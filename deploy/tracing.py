@@ -167,7 +167,7 @@ def _exported(
 
 def _port(value: onnx.ValueInfoProto) -> Port:
     kind = value.type.tensor_type
-    types = {number: name for name, number in ELEMENT_TYPES.items()}
+    types: dict[int, str] = {number: name for name, number in ELEMENT_TYPES.items()}
     shape = tuple(
         None if size.dim_param == BATCH else size.dim_param or size.dim_value
         for size in kind.shape.dim

@@ -90,7 +90,7 @@ class Input:
 
     def _converted(self, values: NDArray[Any]) -> NDArray[Any]:
         kinds = {"float32": "fiu", "int64": "iu", "uint8": ""}[self.dtype]
-        if values.dtype.kind not in kinds or values.dtype.kind == "":
+        if values.dtype.kind not in kinds:
             wanted = "real numbers" if self.dtype == "float32" else self.dtype
             raise ValueError(
                 f"{self._source} expects {self._what} of {wanted}, got dtype {values.dtype}"
