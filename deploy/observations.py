@@ -271,14 +271,14 @@ def _innermost(
     env: VecEnv | None, wrappers: list[VecEnvWrapper], model: BaseAlgorithm
 ) -> spaces.Space[Any]:
     if env is None:
-        return cast(Any, model.observation_space)
+        return cast("spaces.Space[Any]", model.observation_space)
     if isinstance(env, VecNormalize) and getattr(env, "venv", None) is None:
-        return cast(
-            Any, env.observation_space
-        )  # statistics that were loaded without an environment
-    while isinstance(env, VecEnvWrapper) and any(env is wrapper for wrapper in wrappers):
-        env = env.venv
-    return env.observation_space
+        # Statistics that were loaded without an environment.
+        return cast("spaces.Space[Any]", env.observation_space)
+    inner: VecEnv = env
+    while isinstance(inner, VecEnvWrapper) and any(inner is wrapper for wrapper in wrappers):
+        inner = inner.venv
+    return inner.observation_space
 
 
 def _step(

@@ -17,7 +17,9 @@ from tests.deploy.conftest import BOX, SIZE, Noise
 @pytest.fixture(scope="module")
 def model() -> Any:
     kwargs = {"lstm_hidden_size": 8, "n_lstm_layers": 2, "net_arch": [8]}
-    found = RecurrentPPO("MlpLstmPolicy", Noise(BOX), seed=0, device="cpu", policy_kwargs=kwargs)
+    found: Any = RecurrentPPO(
+        "MlpLstmPolicy", Noise(BOX), seed=0, device="cpu", policy_kwargs=kwargs
+    )
     found.policy.action_net.weight.data.mul_(100.0)
     # A state of zeros and an equal drive would hide layers that are mixed up.
     for value in found.policy.lstm_actor.parameters():
