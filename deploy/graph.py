@@ -1,143 +1,146 @@
-"""The deterministic part of an SB3 policy as one module, and that module as an ONNX model.
+"""A policy of Stable-Baselines3 as one module: from what the sensors say to actions.
 
-Shapes: N observations in the batch, O numbers in an observation, A numbers in an action, L outputs of the action
-network (means or logits). Observations and actions of more than one dimension are flattened in C order.
+Shapes: N observations in the batch, A numbers in an action, L outputs of the action network (means or logits), F latent
+features before them.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-import numpy as np
-import onnx
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.tqc.policies import TQCPolicy
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.dqn.policies import DQNPolicy
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
-from metamotor.deploy.runtime import INPUT, OUTPUT
-
-OPSET = 18
-"""The ONNX operator set of the files: read by onnxruntime 1.18 and newer."""
-IR_VERSION = 10
-
-
-class Normalizer(nn.Module):
-    """The observation statistics of a `VecNormalize`.
-
-    They stay float64, as in `VecNormalize`: a signal with a large mean and a small deviation loses its digits in
-    float32, and the file would disagree with the training.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, normalizer: VecNormalize) -> None:
-        super().__init__()
-        statistics = cast(RunningMeanStd, normalizer.obs_rms)
-        std = np.sqrt(statistics.var + normalizer.epsilon)
-        self.register_buffer("mean", torch.tensor(statistics.mean, dtype=torch.float64).flatten())
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float64).flatten())
-        self.clip = float(normalizer.clip_obs)
-
-    def forward(self, observation: Tensor) -> Tensor:
-        """Return the normalised and clipped observation, float32. Shape: (N, O)."""
-        scaled = (observation.to(torch.float64) - self.mean) / self.std
-        return scaled.clamp(-self.clip, self.clip).to(torch.float32)
+from metamotor.deploy.heads import Bounded, Noise, action_module, sampling_head
+from metamotor.deploy.lstm import LSTMStep
+from metamotor.deploy.observations import (
+    Normalize,
+    Pipeline,
+    Port,
+    Preprocess,
+    Stack,
+    Tensors,
+    Transpose,
+    by_key,
+    observation_port,
+)
+from metamotor.deploy.runtime import LOG_PROB, NOISE, OUTPUT, RAW_OUTPUT
 
 
-class Bounded(nn.Module):
-    """Means to actions inside a box: unscaled first if the policy squashes them to (-1, 1), then clipped."""
+class Result(NamedTuple):
+    """One step of a policy."""
 
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, space: spaces.Box, *, squash: bool) -> None:
-        super().__init__()
-        low, high = float32_bounds(space)
-        self.register_buffer("low", torch.from_numpy(low))
-        self.register_buffer("high", torch.from_numpy(high))
-        self.squash = squash
-
-    def forward(self, means: Tensor) -> Tensor:
-        """Return the actions. Shape: (N, A)."""
-        if self.squash:
-            means = self.low + 0.5 * (torch.tanh(means) + 1.0) * (self.high - self.low)
-        return torch.minimum(torch.maximum(means, self.low), self.high)
-
-
-class Choices(nn.Module):
-    """Logits of one or several choices to the index of the largest of each, int64."""
-
-    def __init__(self, space: spaces.Discrete[Any] | spaces.MultiDiscrete) -> None:
-        super().__init__()
-        self.single = isinstance(space, spaces.Discrete)
-        sizes = [space.n] if isinstance(space, spaces.Discrete) else space.nvec.flatten()
-        self.sizes = [int(size) for size in sizes]
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """Return the indices. Shape: (N,) for one choice of a Discrete space, else (N, A)."""
-        if self.single:
-            return logits.argmax(dim=1)
-        return torch.stack(
-            [part.argmax(dim=1) for part in torch.split(logits, self.sizes, dim=1)], dim=1
-        )
-
-
-class Switches(nn.Module):
-    """Logits of on/off switches to 0 or 1, int64."""
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """Return the switches. Shape: (N, A)."""
-        return (logits > 0).to(torch.int64)
+    outputs: tuple[Tensor, ...]
+    """In the order of `PolicyGraph.output_ports`."""
+    logits: Tensor
+    """(N, L): outputs of the action network, with the noise if there is any: what the action is made of."""
 
 
 class PolicyGraph(nn.Module):
-    """Observation to deterministic action: normalise, network, then clip, unscale or choose.
+    """Observation to action: wrappers, features, network, then clip, unscale or choose.
 
-    Only the mean path of the policy is here: `torch.distributions` validates its arguments, which
-    `torch.export` cannot trace, and a deterministic action needs none of it.
+    `torch.distributions` is not in it: it validates its arguments, which `torch.export` cannot trace.
 
     Args:
-        policy: a policy whose action space `action_module` knows; its weights are copied to the CPU.
-        normalizer: the observation statistics to fold in, if any.
+        model: a model whose policy and spaces are known here; its weights are copied to the CPU.
+        pipeline: the wrappers to fold in.
+        stochastic: whether noise is an input, and the log-probability an output.
+
+    Raises:
+        ValueError: if the policy, or one of its spaces, is of a kind that is not known here.
     """
 
-    act: Bounded | Choices | Switches
-
-    def __init__(self, policy: BasePolicy, normalizer: VecNormalize | None) -> None:
+    def __init__(
+        self, model: BaseAlgorithm, pipeline: Pipeline, *, stochastic: bool = False
+    ) -> None:
         super().__init__()
-        self.normalize = nn.Identity() if normalizer is None else Normalizer(normalizer)
+        policy = model.policy
+        self.shapes = {
+            key: cast(Any, part.shape)
+            for key, part in by_key(pipeline.space).items()
+            if not isinstance(part, spaces.Discrete | spaces.MultiDiscrete)
+        }
+        self.wrappers = nn.ModuleList(step.module for step in pipeline.steps)
+        self.preprocess = Preprocess(
+            policy.observation_space, normalize_images=policy.normalize_images
+        )
         # The parts and not the policy: after training its distribution holds tensors that cannot be copied.
         features, network = parts_of(policy)
         self.features, self.network = copy.deepcopy(features), copy.deepcopy(network)
+        self.lstm = (
+            LSTMStep(policy.lstm_actor) if isinstance(policy, RecurrentActorCriticPolicy) else None
+        )
         self.act = action_module(policy)
-        self.shape = cast(tuple[int, ...], policy.observation_space.shape)
+        self.head = copy.deepcopy(sampling_head(model, self.act)) if stochastic else None
+        self.observation_ports = [
+            observation_port(key, part) for key, part in by_key(pipeline.space).items()
+        ]
+        self.state_ports = _state_ports(pipeline, policy)
+        self.action_port = _action_port(policy.action_space)
         self.dtype = torch.float32
         self.cpu().requires_grad_(False).eval()
 
-    def outputs(self, observation: Tensor) -> Tensor:
-        """Return the action network's outputs: means or logits. Shape: (N, L)."""
-        normalized = self.normalize(observation).to(self.dtype)
-        if len(self.shape) > 1:
-            normalized = normalized.reshape(-1, *self.shape)
-        return cast(Tensor, self.network(self.features(normalized)))
+    @property
+    def noise(self) -> Noise | None:
+        """What is drawn for one observation, if anything."""
+        return None if self.head is None else self.head.noise
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """Return the deterministic actions for observations of shape (N, O)."""
-        return cast(Tensor, self.act(self.outputs(observation)))
+    @property
+    def input_ports(self) -> list[Port]:
+        """Observations, states and noise, in the order that `forward` takes them."""
+        ports = [
+            *self.observation_ports,
+            *(port._replace(name=f"{port.name}_in") for port in self.state_ports),
+        ]
+        if self.noise is not None:
+            ports.append(Port(NOISE, "float32", (None, *self.noise.shape)))
+        return ports
+
+    @property
+    def output_ports(self) -> list[Port]:
+        """The action, what belongs to a sample, and the next states."""
+        ports = [self.action_port]
+        if self.head is not None:
+            ports.append(Port(LOG_PROB, "float32", (None,)))
+            if self.action_port.dtype == "float32":
+                ports.append(self.action_port._replace(name=RAW_OUTPUT))
+        return [*ports, *(port._replace(name=f"{port.name}_out") for port in self.state_ports)]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of `output_ports` for those of `input_ports`."""
+        return self.step(*tensors).outputs
+
+    def step(self, *tensors: Tensor) -> Result:
+        """Return what `forward` returns, and the outputs of the action network."""
+        given = {port.name: tensor for port, tensor in zip(self.input_ports, tensors, strict=True)}
+        states = {port.name: given[f"{port.name}_in"] for port in self.state_ports}
+        observations = {
+            port.name: self._shaped(port.name, given[port.name]) for port in self.observation_ports
+        }
+        observations, following = self._wrapped(observations, states)
+        features = self.features(self.preprocess(observations, self.dtype))
+        if self.lstm is not None:
+            memory = states["h"].to(self.dtype), states["c"].to(self.dtype)
+            features, following["h"], following["c"] = self.lstm(features, *memory)
+        latent = self.network.latent(features)
+        logits = self.network.outputs(latent)
+        if self.head is None:
+            results = [self.act(logits)]
+        else:
+            logits, log_prob = self.head(logits, latent, given[NOISE].to(self.dtype))
+            results = [self.act(logits), log_prob]
+            if isinstance(self.act, Bounded):
+                results.append(torch.tanh(logits) if self.act.squash else logits)
+        return Result((*results, *(following[port.name] for port in self.state_ports)), logits)
 
     def in_float64(self) -> PolicyGraph:
         """Return a copy that computes in float64, to tell rounding from error."""
@@ -145,8 +148,38 @@ class PolicyGraph(nn.Module):
         double.dtype = torch.float64
         return double
 
+    def _shaped(self, key: str, tensor: Tensor) -> Tensor:
+        """Return an observation in the shape of its space, without the batch if that is a vector's."""
+        shape = self.shapes.get(key)
+        if shape is None or len(shape) != 2:
+            return tensor
+        return tensor.reshape(-1, *shape)
 
-class _Actor(nn.Module):
+    def _wrapped(self, observations: Tensors, states: Tensors) -> tuple[Tensors, Tensors]:
+        following: Tensors = {}
+        for wrapper in self.wrappers:
+            if isinstance(wrapper, Stack):
+                observations, stacked = wrapper(observations, states)
+                following |= stacked
+            else:
+                assert isinstance(wrapper, Normalize | Transpose)
+                observations = wrapper(observations)
+        return observations, following
+
+
+class _Network(nn.Module):
+    """What acts behind the features: to the latent features, and on to means (before any tanh) or logits."""
+
+    def latent(self, features: Tensor) -> Tensor:
+        """Return the latent features. Shape: (N, F)."""
+        raise NotImplementedError
+
+    def outputs(self, latent: Tensor) -> Tensor:
+        """Return the means or the logits. Shape: (N, L)."""
+        raise NotImplementedError
+
+
+class _Actor(_Network):
     """The layers of an actor-critic policy that act, a user's own extractor included."""
 
     def __init__(self, extractor: Any, action_net: nn.Module) -> None:
@@ -154,12 +187,29 @@ class _Actor(nn.Module):
         self.extractor = extractor
         self.action_net = action_net
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the means or the logits. Shape: (N, L)."""
-        return cast(Tensor, self.action_net(self.extractor.forward_actor(features)))
+    def latent(self, features: Tensor) -> Tensor:
+        return cast(Tensor, self.extractor.forward_actor(features))
+
+    def outputs(self, latent: Tensor) -> Tensor:
+        return cast(Tensor, self.action_net(latent))
 
 
-def parts_of(policy: BasePolicy) -> tuple[nn.Module, nn.Module]:
+class _Layers(_Network):
+    """The layers of an off-policy actor or of a Q network."""
+
+    def __init__(self, hidden: nn.Module, last: nn.Module) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.last = last
+
+    def latent(self, features: Tensor) -> Tensor:
+        return cast(Tensor, self.hidden(features))
+
+    def outputs(self, latent: Tensor) -> Tensor:
+        return cast(Tensor, self.last(latent))
+
+
+def parts_of(policy: BasePolicy) -> tuple[nn.Module, _Network]:
     """Return a policy's features extractor and the network behind it, up to means (before any tanh) or logits.
 
     Raises:
@@ -168,103 +218,35 @@ def parts_of(policy: BasePolicy) -> tuple[nn.Module, nn.Module]:
     if isinstance(policy, ActorCriticPolicy):
         return policy.pi_features_extractor, _Actor(policy.mlp_extractor, policy.action_net)
     if isinstance(policy, TD3Policy):
-        *layers, squash = policy.actor.mu
+        *hidden, last, squash = policy.actor.mu
         assert isinstance(squash, nn.Tanh)
-        return policy.actor.features_extractor, nn.Sequential(*layers)
+        return policy.actor.features_extractor, _Layers(nn.Sequential(*hidden), last)
     if isinstance(policy, SACPolicy | TQCPolicy):
         actor = policy.actor
-        return actor.features_extractor, nn.Sequential(actor.latent_pi, actor.mu)
+        return actor.features_extractor, _Layers(actor.latent_pi, actor.mu)
     if isinstance(policy, DQNPolicy):
-        return policy.q_net.features_extractor, policy.q_net.q_net
+        *hidden, last = policy.q_net.q_net
+        return policy.q_net.features_extractor, _Layers(nn.Sequential(*hidden), last)
     raise ValueError(f"cannot export a {type(policy).__name__}")
 
 
-def action_module(policy: BasePolicy) -> Bounded | Choices | Switches:
-    """Return the module that turns the action network's outputs into actions of the policy's space.
-
-    Raises:
-        ValueError: if there is none for this action space.
-    """
-    space = policy.action_space
-    if isinstance(space, spaces.Box):
-        return Bounded(space, squash=policy.squash_output)
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return Choices(space)
-    if isinstance(space, spaces.MultiBinary):
-        return Switches()
-    raise ValueError(
-        f"cannot export the action space {space}; supported: Box, Discrete, MultiDiscrete, MultiBinary"
-    )
+def _state_ports(pipeline: Pipeline, policy: BasePolicy) -> list[Port]:
+    ports = [
+        port
+        for step in pipeline.steps
+        if isinstance(step.module, Stack)
+        for port in step.module.ports
+    ]
+    if isinstance(policy, RecurrentActorCriticPolicy):
+        layers, _, size = policy.lstm_hidden_state_shape
+        ports += [Port(name, "float32", (layers, None, size)) for name in ("h", "c")]
+    return ports
 
 
-def float32_bounds(space: spaces.Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the box's bounds as float32, rounded inwards so that no action leaves the box. Shapes: (A,)."""
-    exact_low, exact_high = space.low.flatten(), space.high.flatten()
-    low, high = exact_low.astype(np.float32), exact_high.astype(np.float32)
-    low = np.where(low < exact_low, np.nextafter(low, np.float32(np.inf)), low)
-    high = np.where(high > exact_high, np.nextafter(high, np.float32(-np.inf)), high)
-    return low, high
-
-
-def to_onnx(graph: PolicyGraph) -> onnx.ModelProto:
-    """Return the graph as an ONNX model with a dynamic batch and the weights inside.
-
-    Raises:
-        ValueError: if a module of the policy cannot be expressed in ONNX.
-    """
-    example = torch.zeros(2, int(np.prod(graph.shape)))
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                graph,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                external_data=False,
-                verbose=False,
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        parts = ", ".join(sorted({type(module).__name__ for module in graph.modules()}))
-        raise ValueError(
-            f"torch cannot express this policy in ONNX; its modules: {parts}"
-        ) from error
-    assert program is not None
-    return _tidy(program.model_proto)
-
-
-def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop the exporter's notes, which hold source paths of this machine, and check what is left."""
-    for item in [
-        *model.graph.node,
-        *model.graph.input,
-        *model.graph.output,
-        *model.graph.initializer,
-    ]:
-        item.ClearField("metadata_props")
-        item.ClearField("doc_string")
-    for field in ("value_info", "metadata_props", "doc_string"):
-        model.graph.ClearField(cast(Any, field))
-    model.ClearField("metadata_props")
-    model.graph.name = "policy"
-    model.ir_version = IR_VERSION
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what torch's exporter says about itself; warnings about the user's modules still come through."""
-    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registry.level
-    with warnings.catch_warnings():
-        # torch 2.13 copies its own tree specifications in a way that it deprecates itself.
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-        # It also says which torchvision operators are missing when torchvision is not installed.
-        registry.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            registry.setLevel(level)
+def _action_port(space: spaces.Space[Any]) -> Port:
+    if isinstance(space, spaces.Discrete):
+        return Port(OUTPUT, "int64", (None,))
+    size = 1
+    for length in cast(tuple[int, ...], space.shape):
+        size *= length
+    return Port(OUTPUT, "float32" if isinstance(space, spaces.Box) else "int64", (None, size))

@@ -8,14 +8,25 @@
 | `task` | the task's parameters by name, or null |
 | `control_period` | time between two actions [s], or null |
 | `observations`, `actions` | for each number in order: `name`, `unit` (null: unknown), `low`, `high` (null: no bound) |
+| `inputs` | for each observation input of the graph: `name`, `shape` (null: the batch), `dtype` |
+| `state` | for each state: its `input` and `output` by name, `shape`, `dtype`, `initial` (for all, or a flat list) |
+| `noise` | null, or `shape` for one observation, `distribution`, and `hold`: calls that it serves (0: an episode) |
 | `action_space` | `type` and `shape`, with `low` and `high`, or the number of choices |
-| `observation_shape` | shape of the observation before it was flattened |
+| `observation_shape` | shape of the observation before it was flattened; null for a dictionary |
 | `normalized` | whether a `VecNormalize` is folded in |
+| `history` | frames that the policy sees at once |
+| `observation_names`, `action_names` | the names alone |
+| `action_scale`, `action_offset` | what is left to do to continuous actions: 1 and 0, as the graph scales |
+| `joint_names` | of the family's robot, where it names them |
 | `weights_sha256` | hash of the SB3 policy's weights |
-| `parity` | `observations` compared, `max_error`, `tolerance` and `rounding`, as `deploy.parity.Parity` says |
+| `graph_sha256` | hash of the file without its metadata |
+| `parity` | what was compared and how far it was, as `deploy.parity.Parity` says |
+| `reference` | a few steps of an episode: flat lists by name of what went into and came out of each step |
 | `opset`, `versions` | what wrote the file |
 
-Numbers are at full precision. Anything else that the caller of `deploy.export` passed stands beside these keys.
+An image is one entry of `observations`, with its `shape`. Numbers are at full precision. Anything else that the caller
+of `deploy.export` passed stands beside these keys, best by the name that mjlab has for it: `joint_stiffness`,
+`joint_damping`, `default_joint_pos`, `command_names`, `run_path`.
 """
 
 from __future__ import annotations
@@ -36,23 +47,39 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 import metamotor
-from metamotor.deploy.graph import OPSET
+from metamotor.deploy.graph import PolicyGraph
+from metamotor.deploy.observations import Pipeline, Port, by_key
 from metamotor.deploy.parity import Parity
 from metamotor.deploy.runtime import FORMAT
+from metamotor.deploy.tracing import OPSET
 
-OVERRIDABLE = ("family", "control_period", "observations", "actions")
+OVERRIDABLE = (
+    "family",
+    "control_period",
+    "observations",
+    "actions",
+    "action_scale",
+    "action_offset",
+    "joint_names",
+)
 """Keys that the caller may fill in when the model's environment does not say."""
 
 
 def describe(
-    model: BaseAlgorithm, *, task: Any, normalized: bool, extra: Mapping[str, Any]
+    model: BaseAlgorithm,
+    graph: PolicyGraph,
+    pipeline: Pipeline,
+    *,
+    task: Any,
+    extra: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the metadata of a model, all but its parity.
+    """Return the metadata of a model, all but what is known when it is exported.
 
     Args:
         model: the model; its environment gives names and units if it belongs to a task family.
+        graph: what is exported of it.
+        pipeline: the wrappers that are folded in.
         task: a task with `to_json`, a mapping, or None for the one that the model's environment is set to.
-        normalized: whether observation statistics are folded in.
         extra: more entries; those in `OVERRIDABLE` replace what the environment says.
 
     Raises:
@@ -61,17 +88,21 @@ def describe(
     """
     environment = _environment(model)
     family = getattr(environment, "family", None)
-    contents = {
+    contents: dict[str, Any] = {
         "format": FORMAT,
         "algorithm": type(model).__name__,
         "family": getattr(family, "name", None),
         "task": _task(task) if task is not None else _task_of_environments(model),
         "control_period": getattr(family, "dt", None),
-        "observations": _observations(model, environment),
+        "observations": _observations(pipeline.space, environment),
         "actions": _actions(model, environment),
+        "inputs": [port._asdict() for port in graph.observation_ports],
+        "state": [_state(port) for port in graph.state_ports],
+        "noise": None if graph.noise is None else graph.noise._asdict(),
         "action_space": describe_space(model.action_space),
-        "observation_shape": list(cast(tuple[int, ...], model.observation_space.shape)),
-        "normalized": normalized,
+        "observation_shape": _shape(pipeline.space),
+        "normalized": pipeline.normalized,
+        "history": pipeline.stacked,
         "weights_sha256": weights_sha256(model.policy),
         "opset": OPSET,
         "versions": {
@@ -81,12 +112,40 @@ def describe(
             "onnx": onnx.__version__,
         },
     }
-    return _with_extra(contents, extra)
+    if isinstance(model.action_space, spaces.Box):
+        contents["action_scale"] = [1.0] * len(contents["actions"])
+        contents["action_offset"] = [0.0] * len(contents["actions"])
+    joints = getattr(getattr(family, "robot_type", None), "JOINTS", None)
+    if isinstance(joints, tuple):
+        contents["joint_names"] = list(joints)
+    described = _with_extra(contents, extra)
+    for key in ("observation", "action"):
+        described[f"{key}_names"] = [signal["name"] for signal in described[f"{key}s"]]
+    return described
 
 
-def with_parity(contents: Mapping[str, Any], parity: Parity) -> str:
-    """Return the metadata as JSON, the measured parity included."""
-    return json.dumps({**contents, "parity": parity._asdict()}, allow_nan=False)
+def with_results(
+    contents: Mapping[str, Any],
+    *,
+    parity: Parity,
+    reference: Mapping[str, Any],
+    graph_sha256: str,
+) -> str:
+    """Return the metadata as JSON, what was measured included."""
+    measured = {
+        "parity": parity._asdict(),
+        "reference": dict(reference),
+        "graph_sha256": graph_sha256,
+    }
+    return json.dumps({**contents, **measured}, allow_nan=False)
+
+
+def graph_sha256(model: onnx.ModelProto) -> str:
+    """Return the hash of an ONNX model without its metadata."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    bare.ClearField("metadata_props")
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
 
 def weights_sha256(policy: BasePolicy) -> str:
@@ -114,14 +173,54 @@ def describe_space(space: spaces.Space[Any]) -> dict[str, Any]:
     return described
 
 
-def _observations(model: BaseAlgorithm, environment: Any) -> list[dict[str, Any]]:
-    space = cast(spaces.Box, model.observation_space)
+def _observations(space: spaces.Space[Any], environment: Any) -> list[dict[str, Any]]:
     # A wrapper in between that changes the space changes the meaning, so the family's names no longer hold.
-    if getattr(environment, "observation_space", None) == space:
+    if getattr(environment, "observation_space", None) == space and isinstance(space, spaces.Box):
         signals = getattr(getattr(environment, "family", None), "signals", ())
         if len(signals) == math.prod(space.shape):
             return _signals(signals)
-    return _generic("obs", space.low, space.high, None)
+    named = isinstance(space, spaces.Dict)
+    return [
+        signal
+        for key, part in by_key(space).items()
+        for signal in _part(key if named else "obs", part)
+    ]
+
+
+def _part(stem: str, space: spaces.Space[Any]) -> list[dict[str, Any]]:
+    """Return the signals of one part of an observation."""
+    if isinstance(space, spaces.Box):
+        if len(space.shape) < 3:
+            return _generic(stem, space.low, space.high, None)
+        low, high = _number(space.low.min()), _number(space.high.max())
+        shape = list(space.shape)
+        return [{"name": stem, "unit": None, "low": low, "high": high, "shape": shape}]
+    return _generic(stem, *_indices(space), "index")
+
+
+def _indices(space: spaces.Space[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the lowest and the highest of each choice."""
+    if isinstance(space, spaces.Discrete):
+        high = np.array([space.n - 1])
+    elif isinstance(space, spaces.MultiDiscrete):
+        high = space.nvec - 1
+    else:
+        high = np.ones(cast(tuple[int, ...], space.shape))
+    return np.zeros_like(high), high
+
+
+def _shape(space: spaces.Space[Any]) -> list[int] | None:
+    return None if isinstance(space, spaces.Dict) else list(cast(Any, space.shape))
+
+
+def _state(port: Port) -> dict[str, Any]:
+    return {
+        "input": f"{port.name}_in",
+        "output": f"{port.name}_out",
+        "shape": list(port.shape),
+        "dtype": port.dtype,
+        "initial": 0,
+    }
 
 
 def _actions(model: BaseAlgorithm, environment: Any) -> list[dict[str, Any]]:
@@ -132,13 +231,7 @@ def _actions(model: BaseAlgorithm, environment: Any) -> list[dict[str, Any]]:
             if len(signals) == math.prod(space.shape):
                 return _signals(signals)
         return _generic("action", space.low, space.high, None)
-    if isinstance(space, spaces.Discrete):
-        high = np.array([space.n - 1])
-    elif isinstance(space, spaces.MultiDiscrete):
-        high = space.nvec - 1
-    else:
-        high = np.ones(cast(tuple[int, ...], space.shape))
-    return _generic("action", np.zeros_like(high), high, "index")
+    return _generic("action", *_indices(space), "index")
 
 
 def _signals(signals: Sequence[Any]) -> list[dict[str, Any]]:
@@ -200,7 +293,8 @@ def _task(task: Any) -> dict[str, Any]:
 
 
 def _with_extra(contents: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    reserved = sorted((set(contents) | {"parity"}) - set(OVERRIDABLE))
+    measured = {"parity", "reference", "graph_sha256", "observation_names", "action_names"}
+    reserved = sorted((set(contents) | measured) - set(OVERRIDABLE))
     if claimed := sorted(set(extra) & set(reserved)):
         raise ValueError(
             f"metadata must not set {', '.join(claimed)}: deploy.export writes them itself"

@@ -16,6 +16,7 @@ from metamotor.scripts.benchmarks import (
     latency,
     learning,
     meta_gradient,
+    parity,
     physics,
     resume,
     sampling,
@@ -24,6 +25,7 @@ from metamotor.scripts.benchmarks.families import Families
 from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
+from metamotor.scripts.benchmarks.parity import Parity
 from metamotor.scripts.benchmarks.physics import Physics
 from metamotor.scripts.benchmarks.resume import Resume
 from metamotor.scripts.benchmarks.sampling import Sampling
@@ -54,8 +56,9 @@ Benchmark = (
     | Annotated[Learning, subcommand("learning")]
     | Annotated[Families, subcommand("families")]
     | Annotated[Physics, subcommand("physics")]
+    | Annotated[Parity, subcommand("parity")]
 )
-Single = Sampling | Latency | MetaGradient | Resume | Learning | Families | Physics
+Single = Sampling | Latency | MetaGradient | Resume | Learning | Families | Physics | Parity
 
 
 def main(argv: Sequence[str]) -> None:
@@ -102,3 +105,5 @@ def _run(options: Single, command: str, console: Console) -> None:
             families.run(options, command, console)
         case Physics():
             physics.run(options, command, console)
+        case Parity():
+            parity.run(options, command, console)

@@ -10,7 +10,19 @@ report = loop.run()
 
 from metamotor.deploy.runtime.guard import CAUSES, Guard
 from metamotor.deploy.runtime.loop import ControlLoop, Reading, Report, Robot
-from metamotor.deploy.runtime.policy import FORMAT, INPUT, METADATA_KEY, OUTPUT, Latency, Policy
+from metamotor.deploy.runtime.policy import (
+    FORMAT,
+    INPUT,
+    LOG_PROB,
+    METADATA_KEY,
+    NOISE,
+    OUTPUT,
+    RAW_OUTPUT,
+    Latency,
+    Policy,
+    Sample,
+)
+from metamotor.deploy.runtime.recurrent import RecurrentPolicy, open_policy
 from metamotor.deploy.runtime.session import open_session
 from metamotor.deploy.runtime.stepped import Stepped
 from metamotor.deploy.runtime.times import Percentiles, Times
@@ -20,18 +32,24 @@ __all__ = [
     "CAUSES",
     "FORMAT",
     "INPUT",
+    "LOG_PROB",
     "METADATA_KEY",
+    "NOISE",
     "OUTPUT",
+    "RAW_OUTPUT",
     "ControlLoop",
     "Guard",
     "Latency",
     "Percentiles",
     "Policy",
     "Reading",
+    "RecurrentPolicy",
     "Report",
     "Robot",
+    "Sample",
     "Stepped",
     "Times",
     "UdpRobot",
+    "open_policy",
     "open_session",
 ]

@@ -12,7 +12,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from metamotor import deploy, envs
+from metamotor.deploy.graph import PolicyGraph
 from metamotor.deploy.metadata import describe, weights_sha256
+from metamotor.deploy.observations import pipeline_of
 from metamotor.deploy.runtime import Policy
 from metamotor.envs import TaskFamily
 from tests.deploy.conftest import (
@@ -35,7 +37,8 @@ def ppo_on(make_envs: list[Callable[[], Any]]) -> Any:
 
 
 def described(model: Any, task: Any = None) -> dict[str, Any]:
-    return describe(model, task=task, normalized=False, extra={})
+    pipeline = pipeline_of(model, None)
+    return describe(model, PolicyGraph(model, pipeline), pipeline, task=task, extra={})
 
 
 def test_metadata_of_a_task_family(exported: Exporter, family: TaskFamily) -> None:
@@ -43,7 +46,7 @@ def test_metadata_of_a_task_family(exported: Exporter, family: TaskFamily) -> No
     task = family.sample(1, split="test", seed=7)[0]
     model.get_env().envs[0].unwrapped.set_task(task)
     metadata = exported(model).metadata
-    assert metadata["format"] == 1
+    assert metadata["format"] == 2
     assert metadata["algorithm"] == "PPO"
     assert metadata["family"] == "PointNavigation-v0"
     assert metadata["control_period"] == family.dt

@@ -14,8 +14,11 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from metamotor import deploy
 from metamotor.deploy import parity
-from metamotor.deploy.graph import PolicyGraph, to_onnx
+from metamotor.deploy.graph import PolicyGraph
+from metamotor.deploy.observations import pipeline_of
 from metamotor.deploy.runtime import Policy
+from metamotor.deploy.sequences import random_sequences
+from metamotor.deploy.tracing import to_onnx
 from tests.deploy.conftest import BOX, SIZE, Exporter, make_model, predict, sample
 
 
@@ -242,11 +245,10 @@ def test_actions_between_plus_and_minus_one_agree_to_a_millionth(
 
 def damaged(model: Any, share: float) -> parity.Parity:
     """The parity of a file whose last weights are off by a share."""
-    normalizer = model.get_vec_normalize_env()
-    graph = PolicyGraph(model.policy, normalizer)
-    wrong = PolicyGraph(model.policy, normalizer)
+    pipeline = pipeline_of(model, None)
+    graph, wrong = PolicyGraph(model, pipeline), PolicyGraph(model, pipeline)
     wrong.get_parameter("network.action_net.weight").data.mul_(1 + share)
-    return parity.measure(model, graph, normalizer, to_onnx(wrong).SerializeToString())
+    return parity.measure(model, graph, pipeline, to_onnx(wrong).SerializeToString())
 
 
 def test_rounding_excuses_no_more_than_torch_rounds() -> None:
@@ -271,7 +273,8 @@ def test_weights_that_are_off_by_little_are_found_out() -> None:
 def test_torch_is_compared_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first call of a function of MKL may be wrong on several threads at once."""
     model = make_model("PPO", "Box")
-    graph, threads = PolicyGraph(model.policy, None), []
+    pipeline, threads = pipeline_of(model, None), []
+    graph = PolicyGraph(model, pipeline)
     payload, original = to_onnx(graph).SerializeToString(), model.predict
 
     def predict_and_count(*args: Any, **kwargs: Any) -> Any:
@@ -282,11 +285,11 @@ def test_torch_is_compared_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> Non
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert parity.measure(model, graph, None, payload).passed
+        assert parity.measure(model, graph, pipeline, payload).passed
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert threads == [1]
+    assert set(threads) == {1}
 
 
 class Float32Only(BaseFeaturesExtractor):
@@ -315,12 +318,15 @@ def test_sampled_observations_lie_in_the_space_and_repeat() -> None:
         np.array([1, np.inf, np.inf, 1e30], np.float32),
     )
     model = make_model("PPO", "Box", observation=space)
-    graph = PolicyGraph(model.policy, None)
-    observations = parity.sample_observations(model, graph)
+    pipeline = pipeline_of(model, None)
+    graph = PolicyGraph(model, pipeline)
+    (sequence,) = random_sequences(graph, pipeline)
+    observations = sequence.observations["observation"][0]
     assert observations.shape == (1000, 4)
     assert all(space.contains(row) for row in observations)
     assert np.all(observations.std(axis=0) > 0.3)
-    np.testing.assert_array_equal(observations, parity.sample_observations(model, graph))
+    (again,) = random_sequences(graph, pipeline)
+    np.testing.assert_array_equal(observations, again.observations["observation"][0])
 
 
 def test_a_nan_never_passes() -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
 
-from metamotor.deploy.runtime import Policy
-from tests.deploy.conftest import SIZE, Exporter, make_model, sample
+from metamotor.deploy.runtime import Policy, RecurrentPolicy, open_policy
+from tests.deploy.conftest import ACTION_SPACES, SIZE, Exporter, Noise, make_model, sample
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -177,7 +179,11 @@ def resave(policy: Policy, path: Path, change: Change) -> Path:
         (lambda metadata: None, "not a metamotor policy: it has no metadata"),
         (lambda metadata: "{", "not a metamotor policy"),
         (lambda metadata: [1], "not a metamotor policy"),
-        (lambda metadata: metadata | {"format": 2}, "has format 2, this metamotor reads up to 1"),
+        (lambda metadata: metadata | {"format": 3}, "has format 3, .* format 2; upgrade"),
+        (lambda metadata: metadata | {"format": 1}, "has format 1, .* format 2; export it again"),
+        (lambda metadata: metadata | {"inputs": None}, "does not say what its graph takes"),
+        (lambda metadata: metadata | {"state": [{"input": "h"}]}, "has a memory"),
+        (lambda metadata: metadata | {"noise": {"shape": [3]}}, "what its state and its noise are"),
         (lambda metadata: metadata | {"actions": None}, "names no actions"),
         (
             lambda metadata: metadata | {"observations": metadata["observations"][1:]},
@@ -196,3 +202,55 @@ def test_files_of_others_are_refused(
 def test_an_unchanged_copy_opens(policy: Policy, tmp_path: Path) -> None:
     copy = Policy(resave(policy, tmp_path / "copy.onnx", lambda metadata: metadata))
     assert copy.metadata == policy.metadata
+
+
+def test_a_file_without_memory_is_told_apart(policy: Policy) -> None:
+    assert type(open_policy(policy.path)) is Policy
+    with pytest.raises(ValueError, match=r"has no memory: open it with deploy\.runtime\.Policy"):
+        RecurrentPolicy(policy.path)
+
+
+@pytest.fixture(scope="module")
+def seeing(exported: Exporter) -> Policy:
+    """A policy that observes an image, a vector and a choice."""
+    space = spaces.Dict(
+        {
+            "camera": spaces.Box(0, 255, (36, 36, 3), np.uint8),
+            "joints": spaces.Box(-1, 1, (4,)),
+            "mode": spaces.Discrete(3),
+        }
+    )
+    env = DummyVecEnv([lambda: Noise(ACTION_SPACES["Box"], space)])
+    return exported(PPO("MultiInputPolicy", env, seed=0, device="cpu"))
+
+
+def seen(**changes: Any) -> dict[str, Any]:
+    camera = np.zeros((36, 36, 3), np.uint8)
+    return {"camera": camera, "joints": np.zeros(4), "mode": 2} | changes
+
+
+def test_a_dictionary_is_observed_by_its_keys(seeing: Policy) -> None:
+    assert seeing.observation_shapes == {"camera": (36, 36, 3), "joints": (4,), "mode": ()}
+    assert seeing.observation_names == ("camera", *(f"joints.{i}" for i in range(4)), "mode.0")
+    single = seeing(seen())
+    batch = {name: np.stack([value] * 2) for name, value in seen().items()}
+    np.testing.assert_allclose(seeing(batch), [single, single], atol=1e-6)
+    assert np.abs(seeing(seen(mode=0)) - single).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        (np.zeros(4), "expects a dictionary of camera, joints, mode, got ndarray"),
+        ({"joints": np.zeros(4)}, "expects a dictionary of camera, joints, mode, got joints"),
+        (seen(camera=np.zeros((36, 36, 3))), "expects 'camera' of uint8, got dtype float64"),
+        (seen(camera=np.zeros((3, 36, 36), np.uint8)), r"shape \(36, 36, 3\) or a batch"),
+        (seen(joints=np.full(4, np.nan)), r"not finite: joints\.0 = nan"),
+        (seen(mode=3), "expects 'mode' from 0 to 2, got 3"),
+        (seen(mode=1.0), "expects 'mode' of int64, got dtype float64"),
+        (seen(mode=np.zeros(2, np.int64)), "got batches of several sizes"),
+    ],
+)
+def test_parts_that_are_wrong_are_named(seeing: Policy, observation: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        seeing(observation)

@@ -212,6 +212,18 @@ def test_export_and_run(metamotor: Program, arms: dict[str, Path], tmp_path: Pat
     assert "goal_x=0.1, goal_y=0.3" in done.out
     assert "over 40 calls" in done.out
     assert metamotor("run", out, "--task-seed", "1").out.count("goal_x=0.1,") == 0
+    done = metamotor("export", "--verify", out)
+    assert done.code == 0, done.err
+    assert "repeats the 8 steps stored in it" in done.out
+    done = metamotor("export", "--verify", out, "--from", checkpoint)
+    assert done.code == 0, done.err
+    assert "and an episode of 20 steps" in done.out
+    done = metamotor("export", "--verify", out, "--from", arms["robust"])
+    assert done.code == 2
+    assert "did not come from" in done.err
+    done = metamotor("export", "--verify", out, "--episodes", "3")
+    assert done.code == 2
+    assert "--verify goes with --from only" in done.err
 
 
 def test_evaluate_writes_table_figure_and_numbers(
