@@ -69,7 +69,7 @@ def toes(robot: Quadruped) -> Array:
         link = robot.simulator.link(robot.body, f"{leg}_lower_joint")
         state = pybullet.getLinkState(robot.body, link, 0, 1, client)
         axes = np.array(pybullet.getMatrixFromQuaternion(state[5])).reshape(3, 3)
-        places.append(np.array(state[4]) - robot.LEG.segment * axes[:, 2] - middle)
+        places.append(np.array(state[4]) - robot.LEG.shank * axes[:, 2] - middle)
     return np.array(places)
 
 
@@ -209,9 +209,9 @@ class TestLaikago:
             leg = LAIKAGO.leg
             assert hip[0] - rear[0] == pytest.approx(2 * leg.hip_x, abs=0.01)
             assert knee[1] == pytest.approx(leg.hip_y + leg.abduction, abs=0.01)
-            for joint, end in ((thigh, knee), (knee, toe)):
+            for joint, end, segment in ((thigh, knee, leg.thigh), (knee, toe, leg.shank)):
                 length = np.linalg.norm((end - joint)[[0, 2]])
-                assert length == pytest.approx(leg.segment, abs=0.003)
+                assert length == pytest.approx(segment, abs=0.003)
 
     def test_limits_of_torque_are_those_of_the_joints(self) -> None:
         with Laikago() as robot:
