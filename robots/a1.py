@@ -13,7 +13,7 @@ from metamotor.robots.trot import Leg, reach
 
 
 class A1(Quadruped):
-    """An A1 on level ground, facing +x."""
+    """An A1 on a plane, facing +x."""
 
     LEG = Leg(
         hip_x=0.183,

@@ -14,6 +14,7 @@ import numpy as np
 
 from metamotor.robots.attitude import Attitude, attitude
 from metamotor.robots.boxes import box_inertia
+from metamotor.robots.ground import ROUGHNESS, SLOPE, heights, sloping
 from metamotor.robots.masses import Masses
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.physics import PYBULLET
@@ -27,7 +28,11 @@ PAYLOAD = "payload"
 
 
 class Quadruped(Robot):
-    """A quadruped on level ground, facing +x."""
+    """A quadruped on a plane, facing +x.
+
+    The plane may slope, and rough ground may lie on it; see `ground`. Where it is and how it is held is told in the
+    plane's frame.
+    """
 
     JOINTS: ClassVar[tuple[str, ...]] = tuple(
         f"{leg}_{joint}_joint" for leg, _, _ in LEGS for joint in ("hip", "upper", "lower")
@@ -74,7 +79,7 @@ class Quadruped(Robot):
 
         They are: payload on its back; scales of its own masses, and of the moments of inertia besides; friction of the
         toes, and of the joints' bearings; gains of the motors, how late their targets arrive, and what share of its
-        torque every motor, and each by itself, gives.
+        torque every motor, and each by itself, gives; how the ground slopes, and how rough it is.
         """
         return {
             "payload": Property("kg", 0.0),
@@ -87,6 +92,8 @@ class Quadruped(Robot):
             "latency": Property("s", 0.0, 0.0, 0.1),
             "motor_strength": Property("1", 1.0),
             **{f"{joint}.strength": Property("1", 1.0) for joint in cls.JOINTS},
+            **SLOPE,
+            **ROUGHNESS,
         }
 
     def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
@@ -116,6 +123,12 @@ class Quadruped(Robot):
 
     def _configured(self, changed: Mapping[str, float]) -> None:
         now, motors = self.properties, self._motors
+        if changed.keys() & ROUGHNESS.keys():
+            # First of all, since not every engine has it.
+            rough = now["roughness"]
+            self.simulator.set_terrain(heights(rough, now["terrain"]) if rough else None)
+        if changed.keys() & SLOPE.keys():
+            self.simulator.set_gravity(sloping(now["slope"], now["slope_heading"]))
         if "payload" in changed:
             mass = now["payload"]
             self.simulator.set_dynamics(
@@ -143,10 +156,11 @@ class Quadruped(Robot):
 
         Args:
             joint_positions: [rad].
-            lift: how high the toes are above the ground in the pose `STANCE` [m].
+            lift: how high the toes are above the highest points of the ground in the pose `STANCE` [m].
         """
         self.simulator.forget_contacts()
         height = self.LEG.height + self.TOE_RADIUS + self.CENTRE_HEIGHT + lift
+        height += self.properties["roughness"]
         self._base.place(BaseState((0.0, 0.0, height), (0.0, 0.0, 0.0, 1.0), _STILL, _STILL))
         self.joints.reset(joint_positions)
         self.trot.reset()

@@ -109,7 +109,9 @@ def urdf(body: Body) -> str:
         _box((thickness, thickness, length), (0.0, 0.0, -length / 2), "grey")
         for length in (leg.thigh, leg.shank)
     )
-    toe = f'<origin xyz="0 0 {-leg.shank}"/><geometry><sphere radius="{body.toe_radius}"/></geometry>'
+    toe = (
+        f'<origin xyz="0 0 {-leg.shank}"/><geometry><sphere radius="{body.toe_radius}"/></geometry>'
+    )
     for name, front, side in LEGS:
         hip, thigh, shank = (
             part if side > 0 else part.mirrored() for part in (body.hip, body.thigh, body.shank)
