@@ -55,6 +55,8 @@ class Quadruped(Robot):
     """Kd [N·m·s/rad]."""
     MAX_TORQUE: ClassVar[tuple[float, float, float]]
     """Greatest torques of hip, thigh and knee [N·m]."""
+    REFLECTED: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0)
+    """Moments of inertia of the motors' rotors, as hip, thigh and knee feel them through their gears [kg·m²]."""
     GAIT_PERIOD: ClassVar[float] = 0.4
     """Of a cycle of the trot [s]."""
     BALANCE: ClassVar[float]
@@ -110,6 +112,7 @@ class Quadruped(Robot):
         self._links = (-1, *self.joints.links, self._payload)
         for link in self._links:
             simulator.set_dynamics(self.body, link, linearDamping=0.0, angularDamping=0.0)
+        self._reflect_rotors()
         self._masses = Masses(simulator, self.body, (-1, *self.joints.links))
         self.trot = Trot(self.GAIT_PERIOD, self.LEG, self.BALANCE)
         self._motors = PDMotors(
@@ -120,6 +123,18 @@ class Quadruped(Robot):
         )
         self._configured(self.properties)
         self.reset(self.STANCE)
+
+    def _reflect_rotors(self) -> None:
+        """Add to each link what its joint feels of a rotor; it makes the link as hard to turn as it is to move.
+
+        The engine knows no rotors. They are as if they turned with the link against the world, not against its parent.
+        A URDF cannot say it: more about one axis than about the other two together is no body's moment of inertia.
+        """
+        for index, link in enumerate(self.joints.links):
+            if felt := self.REFLECTED[index % 3]:
+                x, y, z = self.simulator.inertia(self.body, link)
+                moments = (x + felt, y, z) if index % 3 == 0 else (x, y + felt, z)
+                self.simulator.set_dynamics(self.body, link, localInertiaDiagonal=moments)
 
     def _configured(self, changed: Mapping[str, float]) -> None:
         now, motors = self.properties, self._motors
