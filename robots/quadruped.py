@@ -186,23 +186,46 @@ class Quadruped(Robot):
         return attitude(self._base.base())
 
     def walk(
-        self, *, forwards: float, sideways: float, turn: float, clearance: float, support: float
+        self,
+        *,
+        forwards: float,
+        sideways: float,
+        turn: float,
+        clearance: float,
+        support: float,
+        offsets: Sequence[float] | None = None,
     ) -> None:
-        """Trot for one control period; see `Trot.advance` for the arguments."""
+        """Trot for one control period; see `Trot.advance` for the arguments but one.
+
+        Args:
+            forwards: [m/s].
+            sideways: [m/s].
+            turn: [rad/s].
+            clearance: [m].
+            support: [N].
+            offsets: added to the joint targets of the trot [rad]; the trot knows nothing of them.
+        """
         along, left, _ = self.trunk().velocity
         for _ in range(self.SUBSTEPS // self.GAIT_SUBSTEPS):
-            self._motors.aim(
-                *self.trot.advance(
-                    self.TIME_STEP * self.GAIT_SUBSTEPS,
-                    forwards=forwards,
-                    sideways=sideways,
-                    turn=turn,
-                    clearance=clearance,
-                    support=support,
-                    velocity=(along, left),
-                )
+            targets, torques = self.trot.advance(
+                self.TIME_STEP * self.GAIT_SUBSTEPS,
+                forwards=forwards,
+                sideways=sideways,
+                turn=turn,
+                clearance=clearance,
+                support=support,
+                velocity=(along, left),
             )
+            if offsets is not None:
+                targets = [target + offset for target, offset in zip(targets, offsets, strict=True)]
+            self._motors.aim(targets, torques)
             self._step(self.GAIT_SUBSTEPS)
+
+    def drive(self, targets: Sequence[float]) -> None:
+        """Let the motors pull the joints to targets for one control period, while the trot's clock goes on [rad]."""
+        self.trot.tick(self.TIME_STEP * self.SUBSTEPS)
+        self._motors.aim(targets)
+        self._step(self.SUBSTEPS)
 
     def advance(self) -> None:
         """Let one control period pass, the motors' targets as they are."""

@@ -115,6 +115,12 @@ class Trot:
         self._offsets = [(0.0, 0.0)] * len(LEGS)
         self._lift_offs = [(0.0, 0.0)] * len(LEGS)
 
+    def tick(self, seconds: float) -> float:
+        """Let time pass for the phase alone, and return it; `seconds` are less than the period [s]."""
+        phase = self.phase + seconds / self.period
+        self.phase = phase = phase - 1.0 if phase >= 1.0 else phase
+        return phase
+
     def advance(
         self,
         seconds: float,
@@ -143,8 +149,7 @@ class Trot:
         Returns:
             Two lists of twelve: hip, thigh and knee of each leg.
         """
-        phase = self.phase + seconds / self.period
-        self.phase = phase = phase - 1.0 if phase >= 1.0 else phase
+        phase = self.tick(seconds)
         ahead, geometry = self.period / 4, self.leg
         abduction, height, shank = geometry.abduction, geometry.height, geometry.shank
         balance = self.balance

@@ -31,7 +31,7 @@ def robot(request: pytest.FixtureRequest) -> Iterator[Quadruped]:
         yield robot
 
 
-def on_the_spot(robot: Quadruped) -> dict[str, float]:
+def on_the_spot(robot: Quadruped) -> dict[str, Any]:
     return {
         "forwards": 0.0,
         "sideways": 0.0,
@@ -260,7 +260,7 @@ class TestMotion:
 
     @pytest.mark.parametrize("turn", [0.6, -0.6])
     def test_turns_as_it_is_told(self, robot: Quadruped, turn: float) -> None:
-        command: dict[str, Any] = {**on_the_spot(robot), "turn": turn}
+        command = {**on_the_spot(robot), "turn": turn}
         for _ in range(50):
             robot.walk(**command)
         assert robot.trunk().yaw / 2.0 == pytest.approx(turn, abs=0.15)
