@@ -3,12 +3,12 @@
 Action, reward, start and fall are those of `quadruped_locomotion`; 40 N of support are a foot's share of 8.2 kg, and
 lower than 0.15 m, of 0.29 when it stands, it has fallen. An episode has 80 steps of 0.04 s.
 
-Hidden are the heading, a payload (on the real robot Margolis et al. 2022, arXiv:2205.02824, draw −1 to 3 kg), what share
-of its torque every motor gives, and what share of that the knee of one leg gives, and of which: 0 is front right, 1
-front left, 2 rear right, 3 rear left. Weak motors let the robot sink as a load does; a weak knee lets one corner sink,
-so that it turns and drifts. Ranges end where the trot itself falls in one of ten episodes: out of range it falls in
-most. By scripted policies on 24 test tasks, trotting on the spot earns −1, walking straight ahead 2, and walking where one is
-told 31, of what else is hidden told or not.
+Hidden are the heading, a payload (Margolis et al. 2022, arXiv:2205.02824, who train for the real robot, draw −1 to 3
+kg), what share of its torque every motor gives, and what share of that the knee of one leg gives, and of which: 0 is
+front right, 1 front left, 2 rear right, 3 rear left. Weak motors let the robot sink as a load does; a weak knee lets
+one corner sink, so that it turns and drifts. Ranges end where the trot itself falls in one of ten episodes: out of
+range it falls in most. By scripted policies on 24 test tasks, trotting on the spot earns −1, walking straight ahead 2,
+and walking where one is told 31, of what else is hidden told or not.
 """
 
 from __future__ import annotations

@@ -71,10 +71,12 @@ def export_model(
     learner: MetaLearner, model: Any, checkpoint: Path, adaptation: Adaptation, out: Path
 ) -> Path:
     """Write an adapted model with where it comes from; return where."""
+    settings = getattr(learner.family, "config", {})
     origin = {
         "horizon": learner.family.horizon,
         "physics": learner.family.physics,
-        "randomization": getattr(learner.family, "config", {}).get("randomization"),
+        "randomization": settings.get("randomization"),
+        "action": settings.get("action"),
         "adaptation": dataclasses.asdict(adaptation),
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
     }
