@@ -98,16 +98,16 @@ def test_weak_motors_and_a_load_let_it_sink(env: Any) -> None:
     heights = []
     for task in (
         STRONG,
-        MiniCheetahLocomotionTask(0.0, 0.0, 0.85, 1.0, 0.0),
+        MiniCheetahLocomotionTask(0.0, 0.0, 0.9, 1.0, 0.0),
         MiniCheetahLocomotionTask(0.0, 2.0, 1.0, 1.0, 0.0),
     ):
         episode(env, task, idle)
         heights.append(env.robot.trunk().position[2])
-    assert min(heights[0] - heights[1], heights[0] - heights[2]) > 0.003
+    assert min(heights[0] - heights[1], heights[0] - heights[2]) > 0.002
 
 
 def test_rarely_falls_while_it_explores(env: Any) -> None:
     generator = np.random.default_rng(0)
-    tasks = env.family.sample(6, seed=1)
+    tasks = env.family.sample(8, seed=1)
     lengths = [episode(env, task, lambda _: generator.normal(0.0, 0.5, 5))[1] for task in tasks]
     assert sum(length < 80 for length in lengths) <= 1
