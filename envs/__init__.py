@@ -17,6 +17,7 @@ from typing import Any
 import gymnasium
 
 from metamotor.envs.a1_locomotion import A1Locomotion
+from metamotor.envs.a1_terrain import A1Terrain
 from metamotor.envs.adapters import GymnasiumFamily
 from metamotor.envs.ant_direction import AntDirection
 from metamotor.envs.ant_goal import AntGoal
@@ -39,6 +40,7 @@ from metamotor.envs.half_cheetah_velocity import HalfCheetahVelocity
 from metamotor.envs.hopper_dynamics import HopperDynamics
 from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.laikago_locomotion import LaikagoLocomotion
+from metamotor.envs.mini_cheetah_locomotion import MiniCheetahLocomotion
 from metamotor.envs.minitaur_battery import MinitaurBattery
 from metamotor.envs.panda_actuators import PandaActuators
 from metamotor.envs.panda_push import PandaPush
@@ -80,6 +82,8 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         QuadrotorHover,
         QuadrotorTrack,
         LaikagoLocomotion,
+        MiniCheetahLocomotion,
+        A1Terrain,
         MinitaurBattery,
     )
 }

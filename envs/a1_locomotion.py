@@ -19,7 +19,9 @@ from metamotor.robots.physics import MUJOCO, PYBULLET
 
 @dataclass(frozen=True)
 class A1LocomotionTask(QuadrupedTask):
-    """Where to walk, and with what load."""
+    """Where to walk, and with what load [kg]."""
+
+    payload: float
 
 
 class A1Locomotion(QuadrupedLocomotion):

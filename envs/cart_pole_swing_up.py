@@ -129,7 +129,7 @@ class CartPoleSwingUp(TaskFamily):
         Signal("pole.sin", "1", -1.0, 1.0),
         Signal("pole.rate", f"{RATE_UNIT:g} rad/s", -100.0, 100.0),
     )
-    action_signals: ClassVar[tuple[Signal, ...]] = (Signal("motor", "motor_strength", -1.0, 1.0),)
+    action_signals: tuple[Signal, ...] = (Signal("motor", "motor_strength", -1.0, 1.0),)
 
     def make_env(self, *, render_mode: str | None = None) -> CartPoleSwingUpEnv:
         """Return one cart-pole."""

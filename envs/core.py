@@ -351,7 +351,8 @@ class TaskFamily(ABC):
     default_horizon: ClassVar[int]
     observation_signals: ClassVar[tuple[Signal, ...]]
     """What the robot senses, the task not among it."""
-    action_signals: ClassVar[tuple[Signal, ...]]
+    action_signals: tuple[Signal, ...]
+    """What it is told to do; of a family with several kinds of action, the kind that it was made with."""
 
     def __init__(
         self,

@@ -19,7 +19,9 @@ from metamotor.robots.laikago import Laikago
 
 @dataclass(frozen=True)
 class LaikagoLocomotionTask(QuadrupedTask):
-    """Where to walk, and with what load."""
+    """Where to walk, and with what load [kg]."""
+
+    payload: float
 
 
 class LaikagoLocomotion(QuadrupedLocomotion):

@@ -1,19 +1,23 @@
-"""What walking is for a quadruped that trots by itself: in a direction that it is not told, with an unknown load.
+"""What walking is for a quadruped that trots by itself: in a direction that it is not told.
 
 The action is five numbers in ±1 that say how it trots (`robots.trot`): velocity forwards and to the left, yaw rate, how
 high the feet are lifted, and how much weight the legs in stance are taken to carry (0 is the robot's own). All zeros
-trot on the spot. The reward of a step is v − 0.5 u², v being the trunk's velocity along the heading over the control
-period, and u the one across it [m/s]; standing still earns nothing and costs nothing. The heading counts from where the
-robot faces at the start. It ends, at a cost of 10, when the robot falls: when the trunk leans by more than 53°, or its
-middle is too low. It starts standing, each joint off by up to 0.05 rad.
+trot on the spot. With `action="residual"` it is twelve, offsets of the joint targets of a trot on the spot, and with
+`action="joints"` joint targets, from standing: all zeros stand, and how to walk has to be found. What is observed and
+rewarded is the same, the trot's phase among it, which is a clock for joint targets. The reward of a step is v − 0.5 u²,
+v being the trunk's velocity along the heading over the control period, and u the one across it [m/s]; standing still
+earns nothing and costs nothing. The heading counts from where the robot faces at the start. It ends, at a cost of 10,
+when the robot falls: when the trunk leans by more than 53°, or its middle is too low. It starts standing, each joint
+off by up to 0.05 rad. Where the ground is rough, each episode is on a ground of its own, unless something else is said
+of `terrain`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, pi, sin
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -22,6 +26,9 @@ from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.quadruped import Quadruped
 from metamotor.robots.simulator import GRAVITY
 
+Action = Literal["trot", "residual", "joints"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""What an action may be."""
 MAX_SPEED = 0.5
 """Velocity forwards or sideways that an action of 1 asks for [m/s]."""
 MAX_TURN = 1.0
@@ -45,15 +52,17 @@ TILT_UNIT = 0.2
 RATE_UNIT = 2.0
 """Unit of the observed angular velocities [rad/s]."""
 JOINT_UNIT = 0.5
-"""Unit of the observed joint positions, from standing [rad]."""
+"""Unit of the observed joint positions, and of those that are asked for, from standing [rad]."""
+RESIDUAL_UNIT = 0.25
+"""Unit of what is added to the trot's joint targets [rad]; the action scale of Margolis et al. 2022 (arXiv:2205.02824)
+about standing."""
 
 
 @dataclass(frozen=True)
 class QuadrupedTask(Task):
-    """Where to walk, from where it faces at the start and to the left [rad], and with what load [kg]."""
+    """Where to walk, from where it faces at the start and to the left [rad]."""
 
     heading: float
-    payload: float
 
 
 class QuadrupedLocomotionEnv(SimulatedEnv[Quadruped]):
@@ -67,16 +76,31 @@ class QuadrupedLocomotionEnv(SimulatedEnv[Quadruped]):
         self._support = family.robot_type.MASS * GRAVITY / 2
         self._support_change = family.support_change
         self._lowest = family.lowest
+        self._move = {"trot": self._trot, "residual": self._trot_about, "joints": self._drive}[
+            family.action
+        ]
+        self._draws_terrain = "terrain" not in family.randomization
 
     def _begin(self) -> Array:
         robot, heading = self.robot, self.task.heading
         self._along = (cos(heading), sin(heading))
         noise = self.np_random.uniform(-START_NOISE, START_NOISE, size=len(robot.STANCE))
+        if robot.properties["roughness"] and self._draws_terrain:
+            robot.configure(terrain=float(self.np_random.integers(2**31)))
         robot.reset((noise + robot.STANCE).tolist(), START_LIFT)
         return self._observe()[0]
 
     def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
         x, y = self._x, self._y
+        self._move(action)
+        observation, fallen = self._observe()
+        vx, vy = (self._x - x) / self.family.dt, (self._y - y) / self.family.dt
+        cosine, sine = self._along
+        across = cosine * vy - sine * vx
+        reward = cosine * vx + sine * vy - CROSS_COST * across * across
+        return observation, reward - FALL_COST if fallen else reward, fallen
+
+    def _trot(self, action: Sequence[float]) -> None:
         forwards, sideways, turn, clearance, support = action
         self.robot.walk(
             forwards=MAX_SPEED * forwards,
@@ -85,12 +109,20 @@ class QuadrupedLocomotionEnv(SimulatedEnv[Quadruped]):
             clearance=CLEARANCE + CLEARANCE_CHANGE * clearance,
             support=self._support + self._support_change * support,
         )
-        observation, fallen = self._observe()
-        vx, vy = (self._x - x) / self.family.dt, (self._y - y) / self.family.dt
-        cosine, sine = self._along
-        across = cosine * vy - sine * vx
-        reward = cosine * vx + sine * vy - CROSS_COST * across * across
-        return observation, reward - FALL_COST if fallen else reward, fallen
+
+    def _trot_about(self, action: Sequence[float]) -> None:
+        self.robot.walk(
+            forwards=0.0,
+            sideways=0.0,
+            turn=0.0,
+            clearance=CLEARANCE,
+            support=self._support,
+            offsets=[RESIDUAL_UNIT * number for number in action],
+        )
+
+    def _drive(self, action: Sequence[float]) -> None:
+        standing = zip(self.robot.STANCE, action, strict=True)
+        self.robot.drive([angle + JOINT_UNIT * number for angle, number in standing])
 
     def _observe(self) -> tuple[Array, bool]:
         robot = self.robot
@@ -108,7 +140,19 @@ class QuadrupedLocomotionEnv(SimulatedEnv[Quadruped]):
 
 
 class QuadrupedLocomotion(TaskFamily):
-    """Walk in an unknown direction with an unknown load; see the module's docstring for the protocol."""
+    """Walk in an unknown direction; see the module's docstring for the protocol.
+
+    Args:
+        horizon: as for every family; see `TaskFamily`.
+        reveal_task: the same.
+        randomization: the same.
+        physics: the same.
+        action: "trot", what to tell the trot; "residual", what to add to the joint targets of a trot on the spot; or
+            "joints", joint targets.
+
+    Raises:
+        ValueError: if the action is none of these, or something else is wrong with the rest.
+    """
 
     robot_type: ClassVar[type[Quadruped]]
     support_change: ClassVar[float]
@@ -136,6 +180,39 @@ class QuadrupedLocomotion(TaskFamily):
             for joint in Quadruped.JOINTS
         ),
     )
+
+    def __init__(
+        self,
+        *,
+        horizon: int | None = None,
+        reveal_task: bool = False,
+        randomization: Mapping[str, Any] | str | None = None,
+        physics: str | None = None,
+        action: Action = "trot",
+    ) -> None:
+        if action not in ACTIONS:
+            known = ", ".join(ACTIONS)
+            raise ValueError(f"action of {self.name} must be one of {known}, got {action!r}")
+        self.action = action
+        if action != "trot":
+            unit = RESIDUAL_UNIT if action == "residual" else JOINT_UNIT
+            what = "offset" if action == "residual" else "target"
+            self.action_signals = tuple(
+                Signal(f"{joint}.{what}", f"{unit} rad", -1.0, 1.0)
+                for joint in self.robot_type.JOINTS
+            )
+        super().__init__(
+            horizon=horizon,
+            reveal_task=reveal_task,
+            randomization=randomization,
+            physics=physics,
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The keyword arguments that make this family again, as JSON has them."""
+        usual = self.action == "trot"
+        return super().config if usual else {**super().config, "action": self.action}
 
     @staticmethod
     def trot_signals(support_change: float) -> tuple[Signal, ...]:

@@ -10,6 +10,7 @@ from metamotor.robots.hopper import Hopper
 from metamotor.robots.husky import Husky
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.laikago import Laikago
+from metamotor.robots.mini_cheetah import MiniCheetah
 from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
@@ -36,6 +37,7 @@ __all__ = [
     "Joints",
     "Kuka",
     "Laikago",
+    "MiniCheetah",
     "Minitaur",
     "PDMotors",
     "Panda",

@@ -13,15 +13,16 @@ from metamotor.robots.trot import Leg, reach
 
 
 class A1(Quadruped):
-    """An A1 on level ground, facing +x."""
+    """An A1 on a plane, facing +x."""
 
     LEG = Leg(
         hip_x=0.183,
         hip_y=0.047,
         abduction=0.08505,
-        segment=0.2,
-        shortest=reach(0.2, 2.69653369433),
-        longest=reach(0.2, 0.916297857297),
+        thigh=0.2,
+        shank=0.2,
+        shortest=reach(0.2, 0.2, 2.69653369433),
+        longest=reach(0.2, 0.2, 0.916297857297),
         height=0.25,
     )
     STANCE = LEG.stance()

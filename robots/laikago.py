@@ -13,7 +13,7 @@ from metamotor.robots.simulator import Camera
 
 
 class Laikago(Quadruped):
-    """A Laikago on level ground, facing +x."""
+    """A Laikago on a plane, facing +x."""
 
     LEG = LAIKAGO.leg
     STANCE = LEG.stance()

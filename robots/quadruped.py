@@ -14,6 +14,7 @@ import numpy as np
 
 from metamotor.robots.attitude import Attitude, attitude
 from metamotor.robots.boxes import box_inertia
+from metamotor.robots.ground import ROUGHNESS, SLOPE, heights, sloping
 from metamotor.robots.masses import Masses
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.physics import PYBULLET
@@ -27,7 +28,11 @@ PAYLOAD = "payload"
 
 
 class Quadruped(Robot):
-    """A quadruped on level ground, facing +x."""
+    """A quadruped on a plane, facing +x.
+
+    The plane may slope, and rough ground may lie on it; see `ground`. Where it is and how it is held is told in the
+    plane's frame.
+    """
 
     JOINTS: ClassVar[tuple[str, ...]] = tuple(
         f"{leg}_{joint}_joint" for leg, _, _ in LEGS for joint in ("hip", "upper", "lower")
@@ -50,6 +55,8 @@ class Quadruped(Robot):
     """Kd [N·m·s/rad]."""
     MAX_TORQUE: ClassVar[tuple[float, float, float]]
     """Greatest torques of hip, thigh and knee [N·m]."""
+    REFLECTED: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0)
+    """Moments of inertia of the motors' rotors, as hip, thigh and knee feel them through their gears [kg·m²]."""
     GAIT_PERIOD: ClassVar[float] = 0.4
     """Of a cycle of the trot [s]."""
     BALANCE: ClassVar[float]
@@ -74,7 +81,7 @@ class Quadruped(Robot):
 
         They are: payload on its back; scales of its own masses, and of the moments of inertia besides; friction of the
         toes, and of the joints' bearings; gains of the motors, how late their targets arrive, and what share of its
-        torque every motor, and each by itself, gives.
+        torque every motor, and each by itself, gives; how the ground slopes, and how rough it is.
         """
         return {
             "payload": Property("kg", 0.0),
@@ -87,6 +94,8 @@ class Quadruped(Robot):
             "latency": Property("s", 0.0, 0.0, 0.1),
             "motor_strength": Property("1", 1.0),
             **{f"{joint}.strength": Property("1", 1.0) for joint in cls.JOINTS},
+            **SLOPE,
+            **ROUGHNESS,
         }
 
     def __init__(self, *, gui: bool = False, physics: str = PYBULLET) -> None:
@@ -103,6 +112,7 @@ class Quadruped(Robot):
         self._links = (-1, *self.joints.links, self._payload)
         for link in self._links:
             simulator.set_dynamics(self.body, link, linearDamping=0.0, angularDamping=0.0)
+        self._reflect_rotors()
         self._masses = Masses(simulator, self.body, (-1, *self.joints.links))
         self.trot = Trot(self.GAIT_PERIOD, self.LEG, self.BALANCE)
         self._motors = PDMotors(
@@ -114,8 +124,26 @@ class Quadruped(Robot):
         self._configured(self.properties)
         self.reset(self.STANCE)
 
+    def _reflect_rotors(self) -> None:
+        """Add to each link what its joint feels of a rotor; it makes the link as hard to turn as it is to move.
+
+        The engine knows no rotors. They are as if they turned with the link against the world, not against its parent.
+        A URDF cannot say it: more about one axis than about the other two together is no body's moment of inertia.
+        """
+        for index, link in enumerate(self.joints.links):
+            if felt := self.REFLECTED[index % 3]:
+                x, y, z = self.simulator.inertia(self.body, link)
+                moments = (x + felt, y, z) if index % 3 == 0 else (x, y + felt, z)
+                self.simulator.set_dynamics(self.body, link, localInertiaDiagonal=moments)
+
     def _configured(self, changed: Mapping[str, float]) -> None:
         now, motors = self.properties, self._motors
+        if changed.keys() & ROUGHNESS.keys():
+            # First of all, since not every engine has it.
+            rough = now["roughness"]
+            self.simulator.set_terrain(heights(rough, now["terrain"]) if rough else None)
+        if changed.keys() & SLOPE.keys():
+            self.simulator.set_gravity(sloping(now["slope"], now["slope_heading"]))
         if "payload" in changed:
             mass = now["payload"]
             self.simulator.set_dynamics(
@@ -143,10 +171,11 @@ class Quadruped(Robot):
 
         Args:
             joint_positions: [rad].
-            lift: how high the toes are above the ground in the pose `STANCE` [m].
+            lift: how high the toes are above the highest points of the ground in the pose `STANCE` [m].
         """
         self.simulator.forget_contacts()
         height = self.LEG.height + self.TOE_RADIUS + self.CENTRE_HEIGHT + lift
+        height += self.properties["roughness"]
         self._base.place(BaseState((0.0, 0.0, height), (0.0, 0.0, 0.0, 1.0), _STILL, _STILL))
         self.joints.reset(joint_positions)
         self.trot.reset()
@@ -157,23 +186,46 @@ class Quadruped(Robot):
         return attitude(self._base.base())
 
     def walk(
-        self, *, forwards: float, sideways: float, turn: float, clearance: float, support: float
+        self,
+        *,
+        forwards: float,
+        sideways: float,
+        turn: float,
+        clearance: float,
+        support: float,
+        offsets: Sequence[float] | None = None,
     ) -> None:
-        """Trot for one control period; see `Trot.advance` for the arguments."""
+        """Trot for one control period; see `Trot.advance` for the arguments but one.
+
+        Args:
+            forwards: [m/s].
+            sideways: [m/s].
+            turn: [rad/s].
+            clearance: [m].
+            support: [N].
+            offsets: added to the joint targets of the trot [rad]; the trot knows nothing of them.
+        """
         along, left, _ = self.trunk().velocity
         for _ in range(self.SUBSTEPS // self.GAIT_SUBSTEPS):
-            self._motors.aim(
-                *self.trot.advance(
-                    self.TIME_STEP * self.GAIT_SUBSTEPS,
-                    forwards=forwards,
-                    sideways=sideways,
-                    turn=turn,
-                    clearance=clearance,
-                    support=support,
-                    velocity=(along, left),
-                )
+            targets, torques = self.trot.advance(
+                self.TIME_STEP * self.GAIT_SUBSTEPS,
+                forwards=forwards,
+                sideways=sideways,
+                turn=turn,
+                clearance=clearance,
+                support=support,
+                velocity=(along, left),
             )
+            if offsets is not None:
+                targets = [target + offset for target, offset in zip(targets, offsets, strict=True)]
+            self._motors.aim(targets, torques)
             self._step(self.GAIT_SUBSTEPS)
+
+    def drive(self, targets: Sequence[float]) -> None:
+        """Let the motors pull the joints to targets for one control period, while the trot's clock goes on [rad]."""
+        self.trot.tick(self.TIME_STEP * self.SUBSTEPS)
+        self._motors.aim(targets)
+        self._step(self.SUBSTEPS)
 
     def advance(self) -> None:
         """Let one control period pass, the motors' targets as they are."""

@@ -104,9 +104,14 @@ def urdf(body: Body) -> str:
             _box(body.payload_size, (0.0, 0.0, 0.0), "blue"),
         ),
     ]
-    thickness = 0.15 * leg.segment
-    segment = _box((thickness, thickness, leg.segment), (0.0, 0.0, -leg.segment / 2), "grey")
-    toe = f'<origin xyz="0 0 {-leg.segment}"/><geometry><sphere radius="{body.toe_radius}"/></geometry>'
+    thickness = 0.15 * leg.thigh
+    above, below = (
+        _box((thickness, thickness, length), (0.0, 0.0, -length / 2), "grey")
+        for length in (leg.thigh, leg.shank)
+    )
+    toe = (
+        f'<origin xyz="0 0 {-leg.shank}"/><geometry><sphere radius="{body.toe_radius}"/></geometry>'
+    )
     for name, front, side in LEGS:
         hip, thigh, shank = (
             part if side > 0 else part.mirrored() for part in (body.hip, body.thigh, body.shank)
@@ -117,7 +122,7 @@ def urdf(body: Body) -> str:
         places = (
             (front * leg.hip_x, side * leg.hip_y, 0.0),
             (0.0, side * leg.abduction, 0.0),
-            (0.0, 0.0, -leg.segment),
+            (0.0, 0.0, -leg.thigh),
         )
         chain = ("trunk", f"{name}_hip", f"{name}_upper", f"{name}_lower")
         for parent, child, place, axis, (lower, upper) in zip(
@@ -135,8 +140,8 @@ def urdf(body: Body) -> str:
                 hip,
                 _box((2 * thickness, wide, 2 * thickness), (0.0, side * wide / 2, 0.0), "grey"),
             ),
-            _link(f"{name}_upper", thigh, segment),
-            _link(f"{name}_lower", shank, segment).replace(
+            _link(f"{name}_upper", thigh, above),
+            _link(f"{name}_lower", shank, below).replace(
                 "</link>", f"<visual>{toe}</visual><collision>{toe}</collision></link>"
             ),
         ]

@@ -9,7 +9,7 @@ of a stance's way ahead of its neutral place, and farther on the side to which t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import acos, atan2, cos, pi, sin, sqrt
+from math import acos, atan2, cos, hypot, pi, sin, sqrt
 
 LEGS = (("FR", 1, -1), ("FL", 1, 1), ("RR", -1, -1), ("RL", -1, 1))
 """Name of each leg, whether it is in front (1) or behind (-1), and on the left (1) or right (-1)."""
@@ -28,8 +28,10 @@ class Leg:
     """The same, sideways [m]."""
     abduction: float
     """From the hip's axis outwards to the plane in which thigh and shank move [m]."""
-    segment: float
-    """Length of the thigh, and of the shank down to the middle of the toe [m]."""
+    thigh: float
+    """Length of the thigh [m]."""
+    shank: float
+    """Length of the shank, down to the middle of the toe [m]."""
     shortest: float
     """From the thigh's axis to the toe when the knee is bent to its limit [m]."""
     longest: float
@@ -53,10 +55,12 @@ class Leg:
         # Seen from the front, the leg is the hypotenuse over the abduction and the leg's plane.
         drop = sqrt(max(y * y + z * z - abduction * abduction, shortest * shortest))
         hip = atan2(z, y) + atan2(drop, side * abduction)
-        # Seen from the side, thigh and shank are the equal sides of a triangle.
+        # Seen from the side, thigh and shank are two sides of a triangle (law of cosines).
         length = min(max(sqrt(x * x + drop * drop), shortest), self.longest)
-        bend = acos(length / (2 * self.segment))
-        return hip, atan2(-x, drop) + bend, -2 * bend
+        thigh, shank = self.thigh, self.shank
+        longer = (thigh * thigh - shank * shank) / length
+        bend = acos((length + longer) / (2 * thigh))
+        return hip, atan2(-x, drop) + bend, -(bend + acos((length - longer) / (2 * shank)))
 
     def stance(self) -> tuple[float, ...]:
         """Return the joint positions of standing, in the order of `LEGS` [rad]."""
@@ -67,9 +71,16 @@ class Leg:
         )
 
 
-def reach(segment: float, knee: float) -> float:
-    """Return how far the toe is from the thigh's axis [m]; segments are this long [m], the knee is bent by [rad]."""
-    return 2 * segment * cos(knee / 2)
+def reach(thigh: float, shank: float, knee: float) -> float:
+    """Return how far the toe is from the thigh's axis [m].
+
+    Args:
+        thigh: its length [m].
+        shank: its length [m].
+        knee: how far it is bent [rad].
+    """
+    # The law of cosines, told by half of the angle.
+    return hypot(thigh - shank, 2 * sqrt(thigh * shank) * cos(knee / 2))
 
 
 class Trot:
@@ -104,6 +115,12 @@ class Trot:
         self._offsets = [(0.0, 0.0)] * len(LEGS)
         self._lift_offs = [(0.0, 0.0)] * len(LEGS)
 
+    def tick(self, seconds: float) -> float:
+        """Let time pass for the phase alone, and return it; `seconds` are less than the period [s]."""
+        phase = self.phase + seconds / self.period
+        self.phase = phase = phase - 1.0 if phase >= 1.0 else phase
+        return phase
+
     def advance(
         self,
         seconds: float,
@@ -132,10 +149,9 @@ class Trot:
         Returns:
             Two lists of twelve: hip, thigh and knee of each leg.
         """
-        phase = self.phase + seconds / self.period
-        self.phase = phase = phase - 1.0 if phase >= 1.0 else phase
+        phase = self.tick(seconds)
         ahead, geometry = self.period / 4, self.leg
-        abduction, height, segment = geometry.abduction, geometry.height, geometry.segment
+        abduction, height, shank = geometry.abduction, geometry.height, geometry.shank
         balance = self.balance
         excess_x = balance * (velocity[0] - forwards)
         excess_y = balance * (velocity[1] - sideways)
@@ -155,7 +171,7 @@ class Trot:
                 y += side * abduction
                 hip, thigh, knee = geometry.joints(x, y, -height, side)
                 upright = support * cos(hip)
-                torques += (-support * y, upright * x, -upright * segment * sin(thigh + knee))
+                torques += (-support * y, upright * x, -upright * shank * sin(thigh + knee))
             else:
                 x, y = self._lift_offs[leg]
                 # From 0 to 1, at rest at both ends.

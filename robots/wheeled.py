@@ -1,4 +1,4 @@
-"""What robots on wheels have in common: level ground, a pose in the plane, and wheels that turn as fast as told."""
+"""What robots on wheels have in common: a plane that may slope, a pose in it, and wheels that turn as fast as told."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 from math import atan2, cos, sin
 from typing import ClassVar, NamedTuple
 
+from metamotor.robots.ground import SLOPE, sloping
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
-from metamotor.robots.simulator import GRAVITY, BaseState, Camera, data_path
+from metamotor.robots.simulator import BaseState, Camera, data_path
 
 
 class PlanarState(NamedTuple):
@@ -33,8 +34,7 @@ class PlanarState(NamedTuple):
 class WheeledRobot(Robot):
     """A robot on four wheels, facing +x; subclasses say how it is driven.
 
-    The ground is a plane that may slope: gravity is turned, not the plane, so that everything on it is told in its own
-    frame.
+    The ground is a plane that may slope (see `ground`); everything on it is told in its own frame.
     """
 
     WHEELS: ClassVar[tuple[str, ...]]
@@ -62,8 +62,7 @@ class WheeledRobot(Robot):
             friction: `FRICTION`.
         """
         return {
-            "slope": Property("rad", 0.0, 0.0, 0.5),
-            "slope_heading": Property("rad", 0.0, -7.0, 7.0),
+            **SLOPE,
             "friction": Property("1", friction),
             **{f"{wheel}.friction": Property("1", 1.0) for wheel in wheels},
             "motor_strength": Property("1", 1.0),
@@ -102,11 +101,8 @@ class WheeledRobot(Robot):
 
     def _configured(self, changed: Mapping[str, float]) -> None:
         now, simulator = self.properties, self.simulator
-        if changed.keys() & {"slope", "slope_heading"}:
-            # Down the slope is where a ball would roll: its heading says where the ground rises.
-            level, steep = GRAVITY * cos(now["slope"]), GRAVITY * sin(now["slope"])
-            heading = now["slope_heading"]
-            simulator.set_gravity((-steep * cos(heading), -steep * sin(heading), -level))
+        if changed.keys() & SLOPE.keys():
+            simulator.set_gravity(sloping(now["slope"], now["slope_heading"]))
         if "friction" in changed or any(name.endswith(".friction") for name in changed):
             for wheel, link in zip(self.WHEELS, self.wheels.links, strict=True):
                 simulator.set_dynamics(

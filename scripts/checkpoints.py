@@ -130,6 +130,12 @@ def _check_arms(learners: Sequence[MetaLearner], paths: Sequence[Path]) -> None:
             raise ValueError(
                 f"{path} was trained with another randomization than {paths[0]}: they are measured in the same world"
             )
+        actions = [getattr(one, "config", {}).get("action") for one in (family, first)]
+        if actions[0] != actions[1]:
+            raise ValueError(
+                f"{path} was trained with other actions than {paths[0]}: "
+                f"{actions[0] or 'the usual'} and {actions[1] or 'the usual'}"
+            )
         if family.physics != first.physics:
             raise ValueError(
                 f"{path} was trained in {family.physics}, {paths[0]} in {first.physics}: say by "

@@ -85,10 +85,12 @@ def export_model(
     stochastic: bool = False,
 ) -> Path:
     """Write an adapted model with where it comes from; return where."""
+    settings = getattr(learner.family, "config", {})
     origin = {
         "horizon": learner.family.horizon,
         "physics": learner.family.physics,
-        "randomization": getattr(learner.family, "config", {}).get("randomization"),
+        "randomization": settings.get("randomization"),
+        "action": settings.get("action"),
         "adaptation": dataclasses.asdict(adaptation),
         "checkpoint_sha256": _sha256(checkpoint),
     }

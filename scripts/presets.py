@@ -136,6 +136,8 @@ PRESETS = {
     # --- MAML of a context; but for the A1's, none of these has been measured ----------------------
     ("A1Locomotion-v0", "MAML"): with_context(350_000, gamma=0.95),
     ("LaikagoLocomotion-v0", "MAML"): with_context(350_000, gamma=0.95),
+    ("MiniCheetahLocomotion-v0", "MAML"): with_context(350_000, gamma=0.95),
+    ("A1Terrain-v0", "MAML"): with_context(350_000, gamma=0.95),
     ("MinitaurBattery-v0", "MAML"): with_context(350_000, gamma=0.95),
     ("HalfCheetahVelocity-v0", "MAML"): with_context(600_000, gamma=0.97, net_arch=(96, 96)),
     ("HopperDynamics-v0", "MAML"): with_context(600_000, gamma=0.97),

@@ -313,8 +313,14 @@ def family_of(policy: Policy, options: Run) -> TaskFamily:
     if name == named:
         horizon = policy.metadata.get("horizon") if horizon is None else horizon
         physics = policy.metadata.get("physics") if physics is None else physics
-    varied = policy.metadata.get("randomization") if name == named else None
-    family = make_family(str(name), horizon=horizon, physics=physics, randomization=varied)
+    settings = policy.metadata if name == named else {}
+    family = make_family(
+        str(name),
+        horizon=horizon,
+        physics=physics,
+        randomization=settings.get("randomization"),
+        action=settings.get("action"),
+    )
     sizes = (policy.observation_size, policy.action_size)
     expected = (len(family.signals), len(family.action_signals))
     if sizes != expected:

@@ -65,6 +65,9 @@ class Train(Generic[Config]):
     randomization: str | None = None
     """What varies besides the task: tan-2018, peng-2020, rma-2021, legged-gym-2021, openai-hand-2018, or a JSON object
     such as '{"friction": {"distribution": "uniform", "numbers": [0.5, 1.25]}}'; see metamotor.envs.randomization."""
+    action: str | None = None
+    """What actions are, where a family has several kinds: trot, residual or joints of the quadrupeds with three joints
+    a leg; without it, the family's usual kind."""
     out: Path | None = None
     """The run folder, which must not exist; without it, a new one in runs/."""
     track: bool = False
@@ -225,6 +228,7 @@ def build(options: Train[Any]) -> MetaLearner:
         horizon=options.horizon,
         reveal_task=options.arm == "oracle",
         randomization=parse_randomization(options.randomization),
+        action=options.action,
     )
     if options.randomization is not None:
         _try_out(family)  # before there is a folder of the run

@@ -29,6 +29,8 @@ REWARDS = {
     "RacecarDrift-v0": "velocity along the circle [m/s] × 1 (on it) to 0 (beside it)",
     "A1Locomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
     "LaikagoLocomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
+    "MiniCheetahLocomotion-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
+    "A1Terrain-v0": "v − 0.5 u², v along the heading, u across it [m/s]; −10 for a fall",
     "MinitaurBattery-v0": "v − 6 |y|, v ahead [m/s], y off the line [m]; −50 for a fall",
     "QuadrotorHover-v0": "1 / (1 + (distance to a point / 30 cm)²)",
     "QuadrotorTrack-v0": "1 / (1 + (distance to a moving point / 30 cm)²)",

@@ -225,6 +225,17 @@ class MujocoSimulator(Physics):
         self.model.opt.gravity[:] = acceleration
         self._stale = True
 
+    def set_terrain(self, heights: NDArray[np.float64] | None) -> None:
+        """Refuse rough ground, which there is not.
+
+        Raises:
+            ValueError: if any is asked for.
+        """
+        if heights is not None:
+            raise ValueError(
+                "physics='mujoco' has no rough ground: leave roughness at 0, or take physics='pybullet'"
+            )
+
     def mass(self, body: int, link: int) -> float:
         """Return the mass of a link [kg]; -1 is the base."""
         return float(self.model.body_mass[self._index(body, link)])

@@ -15,9 +15,13 @@ from metamotor.robots.simulator.closing import Closing
 from metamotor.robots.simulator.joints import Joints
 from metamotor.robots.simulator.physics import FreeBody, JointGroup, JointState, Physics
 from metamotor.robots.simulator.state import BaseState, BodyState, Camera, Snapshot, Vector
+from metamotor.robots.simulator.terrain import HIGHEST_TERRAIN, TERRAIN_COUNT, TERRAIN_SPACING
 
 __all__ = [
     "GRAVITY",
+    "HIGHEST_TERRAIN",
+    "TERRAIN_COUNT",
+    "TERRAIN_SPACING",
     "BaseState",
     "BodyState",
     "Camera",

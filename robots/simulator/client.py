@@ -23,6 +23,7 @@ from metamotor.robots.simulator.joints import Joints, closed
 from metamotor.robots.simulator.physics import Physics
 from metamotor.robots.simulator.quiet import silent_library
 from metamotor.robots.simulator.state import Camera, Vector
+from metamotor.robots.simulator.terrain import Terrain
 
 GRAVITY = 9.81
 """Standard gravity, downwards along z [m/s²]."""
@@ -100,6 +101,7 @@ class Simulator(Physics):
         self.time_step = time_step
         self._bodies: list[Body] = []
         self._groups: list[Joints] = []
+        self._terrain: Terrain | None = None
         step: Callable[[], object] = partial(pybullet.stepSimulation, self._client)
         self._step: Callable[[], object] = RealTime(step, time_step) if gui else step
         pybullet.setGravity(0.0, 0.0, -GRAVITY, self._client)
@@ -236,6 +238,20 @@ class Simulator(Physics):
     def set_gravity(self, acceleration: Vector) -> None:
         """Let everything fall in another direction, or faster or slower [m/s²]; it outlives `restore`."""
         pybullet.setGravity(*acceleration, self._client)
+
+    def set_terrain(self, heights: NDArray[np.float64] | None) -> None:
+        """Lay rough ground on the plane, or with None, none; it outlives `restore` and every reset.
+
+        Args:
+            heights: above the plane, of the points of a grid about the origin, along y and then x [m]; each in
+                [0, `HIGHEST_TERRAIN`]. Shape: (`TERRAIN_COUNT`, `TERRAIN_COUNT`).
+        """
+        if heights is not None:
+            if self._terrain is None:
+                self._terrain = Terrain(self._client)
+            self._terrain.lay(heights)
+        elif self._terrain is not None:
+            self._terrain.take_away()
 
     def let_pass(self, body: int, link: int, other: int) -> None:
         """Let a link of a body pass through the base of another one, as if one of them were not there."""

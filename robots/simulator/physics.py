@@ -167,6 +167,14 @@ class Physics(Closing):
         """Let everything fall in another direction, or faster or slower [m/s²]; it outlives `restore`."""
 
     @abstractmethod
+    def set_terrain(self, heights: NDArray[np.float64] | None) -> None:
+        """Lay rough ground on the plane, or with None, none; it outlives `restore` and every reset.
+
+        Raises:
+            ValueError: if the engine has level ground only.
+        """
+
+    @abstractmethod
     def mass(self, body: int, link: int) -> float:
         """Return the mass of a link [kg]; -1 is the base."""
 

@@ -91,6 +91,8 @@ class TestDeterminism:
             "MinitaurBattery-v0",
             "HuskyTraction-v0",
             "LaikagoLocomotion-v0",
+            "MiniCheetahLocomotion-v0",
+            "A1Terrain-v0",
             "RacecarDrift-v0",
         ],
     )

@@ -52,9 +52,8 @@ def rotation(axis: int, angle: float) -> Array:
 def toe(joints: Any, side: int) -> Array:
     """Where a toe is from its hip, by rotations joint by joint [m]."""
     hip, thigh, knee = joints
-    down = np.array([0.0, 0.0, -LEG.segment])
-    shank = rotation(1, knee) @ down
-    place = np.array([0.0, side * LEG.abduction, 0.0]) + rotation(1, thigh) @ (down + shank)
+    shank = np.array([0.0, 0.0, -LEG.thigh]) + rotation(1, knee) @ np.array([0.0, 0.0, -LEG.shank])
+    place = np.array([0.0, side * LEG.abduction, 0.0]) + rotation(1, thigh) @ shank
     turned: Array = rotation(0, hip) @ place
     return turned
 
@@ -148,12 +147,12 @@ class TestModel:
         for leg, front, side in LEGS:
             assert offset(f"{leg}_hip_joint") == [front * LEG.hip_x, side * LEG.hip_y, 0.0]
             assert offset(f"{leg}_upper_joint") == [0.0, side * LEG.abduction, 0.0]
-            assert offset(f"{leg}_lower_joint") == [0.0, 0.0, -LEG.segment]
-            assert offset(f"{leg}_toe_fixed") == [0.0, 0.0, -LEG.segment]
+            assert offset(f"{leg}_lower_joint") == [0.0, 0.0, -LEG.thigh]
+            assert offset(f"{leg}_toe_fixed") == [0.0, 0.0, -LEG.shank]
         assert robot.joints.names == A1.JOINTS
         lower, upper = robot.joints.lower[2], robot.joints.upper[2]
-        assert 2 * LEG.segment * np.cos(lower / 2) == pytest.approx(LEG.shortest)
-        assert 2 * LEG.segment * np.cos(upper / 2) == pytest.approx(LEG.longest)
+        assert 2 * LEG.thigh * np.cos(lower / 2) == pytest.approx(LEG.shortest)
+        assert 2 * LEG.thigh * np.cos(upper / 2) == pytest.approx(LEG.longest)
 
 
 class TestLeg:

@@ -218,7 +218,13 @@ class TestA1:
         stood: list[Vector] = []
         walked: list[float] = []
         slid: list[float] = []
-        gait = {"forwards": 0.4, "sideways": 0.0, "turn": 0.0, "clearance": 0.06, "support": 61.0}
+        gait: dict[str, Any] = {
+            "forwards": 0.4,
+            "sideways": 0.0,
+            "turn": 0.0,
+            "clearance": 0.06,
+            "support": 61.0,
+        }
         for name in ("pybullet", "mujoco"):
             with A1(physics=name) as robot:
                 for _ in range(25):

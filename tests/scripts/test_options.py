@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from metamotor import envs, meta
+from metamotor.deploy.runtime import Policy
 from metamotor.scripts.adapt import Adapt, Adaptation
 from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.checkpoints import load_arms
 from metamotor.scripts.evaluate import Evaluate
+from metamotor.scripts.export import export_model
 from metamotor.scripts.options import BaseLearner, TaskChoice, merged, parse
 from metamotor.scripts.presets import PRESETS
-from metamotor.scripts.run import Run, RunTask
+from metamotor.scripts.run import Run, RunTask, family_of
 from metamotor.scripts.train import Train, build, parse_train
 
 
@@ -109,6 +111,43 @@ def test_the_preset_is_that_of_the_family(words: tuple[str, ...]) -> None:
     assert options.family == "PointNavigation-v0"
     assert options.total_timesteps == preset.total_timesteps
     assert options.config == preset.config
+
+
+class TestAction:
+    def test_is_a_setting_of_the_families_that_have_it(self) -> None:
+        learner = build(parse_train(["LaikagoLocomotion-v0", "--action", "joints"]))
+        assert learner.family.config["action"] == "joints"
+        learner.close()
+        with pytest.raises(TypeError, match="CartPole-v0 does not know action; it takes horizon"):
+            build(parse_train(["CartPole-v0", "--action", "joints"]))
+        with pytest.raises(ValueError, match="must be one of trot, residual, joints, got 'walk'"):
+            build(parse_train(["A1Locomotion-v0", "--action", "walk"]))
+
+    def test_arms_of_different_actions_are_not_compared(self, tmp_path: Path) -> None:
+        plain, joints = (envs.make("A1Locomotion-v0", action=kind) for kind in ("trot", "joints"))
+        for name, learner in (
+            ("adapted", meta.MAML("PPO", "MlpPolicy", joints)),
+            ("robust", meta.MAML("PPO", "MlpPolicy", plain, inner_steps=0)),
+            ("oracle", meta.MAML("PPO", "MlpPolicy", joints, inner_steps=0)),
+        ):
+            learner.save(tmp_path / name)
+            learner.close()
+        files = [[tmp_path / f"{name}.safetensors"] for name in ("adapted", "robust", "oracle")]
+        with pytest.raises(
+            ValueError, match=r"robust.*other actions than .*: the usual and joints"
+        ):
+            load_arms(*files)
+
+    def test_an_exported_policy_runs_with_its_own(self, tmp_path: Path) -> None:
+        family = envs.make("A1Locomotion-v0", action="joints", horizon=5)
+        learner = meta.MAML("PPO", "MlpPolicy", family)
+        learner.save(tmp_path / "joints")
+        model = learner.model_of(learner.initial_state(), family.sample(1, seed=0)[0])
+        out = tmp_path / "policy.onnx"
+        export_model(learner, model, tmp_path / "joints.safetensors", Adaptation(), out)
+        learner.close()
+        found = family_of(Policy(out), Run(policy=out))
+        assert found.config == family.config
 
 
 class TestRandomization:
