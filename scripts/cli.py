@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "measure adaptation on held-out tasks against everything it must beat",
     "export": "adapt a checkpoint to one task and write the policy to one ONNX file",
     "run": "run an ONNX policy in a closed loop in the simulator",
+    "log": "show what a robot recorded, and convert it to Minari and back",
     "zoo": "list the checkpoints that come with the package, with their measured scores",
     "demo": "see a robot arm adapt: train, evaluate, draw, export, run",
     "bench": "measure speed, and what is learned for it",

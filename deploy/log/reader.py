@@ -150,11 +150,12 @@ class Log:
             shape = (len(episodes), max(episode.num_steps for episode in episodes))
             first = episodes[0].steps
             observed, acted = first["observation"].shape[1:], first["action"].shape[1:]
+            is_choice = first["action"].dtype.kind == "i"
             if self.description["action_space"]["type"] == "Discrete":
                 acted = ()
             batch = EpisodeBatch(
                 observations=np.zeros((*shape, *observed), np.float32),
-                actions=np.zeros((*shape, *acted), first["action"].dtype.newbyteorder("=")),
+                actions=np.zeros((*shape, *acted), np.int64 if is_choice else np.float32),
                 rewards=np.zeros(shape),
                 mask=np.zeros(shape),
                 terminated=np.zeros(len(episodes), dtype=bool),

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 import metamotor
 from metamotor.deploy.log import schema
 
+ACTION_SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 MAX_CHUNK_STEPS = 256
 """Steps after which a chunk is written, however little time they took."""
 _HEAD = struct.Struct("<qqIIH??dd")
@@ -46,8 +47,10 @@ class Recorder:
         control_period: time between two observations [s].
         family: name of the task family.
         horizon: steps after which an episode is cut off.
-        discrete: the action is one choice, a whole number.
+        action_space: what kind of actions they are, as policy files say it: {"type": "Box"} by default, {"type":
+            "Discrete"} for one choice, a whole number.
         observation_type: "float32", as a policy gets them, or "float64".
+        action_type: likewise of actions that are no choices, which are "int64".
         notes: anything else, as JSON has it.
         chunk_seconds: how long steps are kept back [s].
 
@@ -67,23 +70,25 @@ class Recorder:
         control_period: float | None = None,
         family: str | None = None,
         horizon: int | None = None,
-        discrete: bool | None = None,
+        action_space: Mapping[str, Any] | None = None,
         observation_type: str = "float32",
+        action_type: str = "float32",
         notes: Mapping[str, Any] | None = None,
         chunk_seconds: float = 1.0,
     ) -> None:
         stated: Mapping[str, Any] = {} if policy is None else policy.metadata
-        if observation_type not in ("float32", "float64"):
-            raise ValueError(
-                f"observation_type must be float32 or float64, got {observation_type!r}"
-            )
+        for name, kind in (("observation_type", observation_type), ("action_type", action_type)):
+            if kind not in ("float32", "float64"):
+                raise ValueError(f"{name} must be float32 or float64, got {kind!r}")
         _check_positive("chunk_seconds", chunk_seconds)
         period = stated.get("control_period") if control_period is None else control_period
         if period is not None:
             _check_positive("control_period", period)
-        space = dict(stated.get("action_space") or {"type": "Box"})
-        if discrete is not None:
-            space = {"type": "Discrete" if discrete else "Box"}
+        space = dict(action_space or stated.get("action_space") or {"type": "Box"})
+        if space.get("type") not in ACTION_SPACES:
+            raise ValueError(
+                f"action_space must have a type of {', '.join(ACTION_SPACES)}, got {space!r}"
+            )
         self._description: dict[str, Any] = {
             "format": schema.FORMAT,
             "family": stated.get("family") if family is None else family,
@@ -96,9 +101,11 @@ class Recorder:
             "versions": {"metamotor": metamotor.__version__, "numpy": np.__version__},
             "notes": dict(notes or {}),
         }
-        is_choice = space["type"] in ("Discrete", "MultiDiscrete", "MultiBinary")
+        is_choice = space["type"] != "Box"
         self._observation_type: np.dtype[Any] = np.dtype(observation_type).newbyteorder("<")
-        self._action_type: np.dtype[Any] = np.dtype("<i8" if is_choice else "<f4")
+        self._action_type: np.dtype[Any] = np.dtype(
+            "int64" if is_choice else action_type
+        ).newbyteorder("<")
         self._observation_shape = (len(self._description["observations"]),)
         self._num_actions = len(self._description["actions"])
         self._action_shape = () if space["type"] == "Discrete" else (self._num_actions,)
