@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,16 @@ def to_minari(log: Log, dataset: str) -> Any:
         raise ValueError(f"Minari has a dataset {dataset} already; give another id")
     kinds = log.episodes[0].steps
     observed = kinds["observation"].dtype.newbyteorder("=")
-    made = minari.create_dataset_from_buffers(
-        dataset,
-        buffer=[_buffer(log, number, episode) for number, episode in enumerate(log.episodes)],
-        observation_space=_box(log.description["observations"], observed),
-        action_space=_action_space(log, kinds["action"].dtype.newbyteorder("=")),
-        description=f"recorded by metamotor, {log.description['family'] or 'no family'}",
-    )
+    with warnings.catch_warnings():
+        # Minari asks for its authors, and for an environment to make the episodes in again; a robot is none.
+        warnings.filterwarnings("ignore", message=".* is (set to )?None", category=UserWarning)
+        made = minari.create_dataset_from_buffers(
+            dataset,
+            buffer=[_buffer(log, number, episode) for number, episode in enumerate(log.episodes)],
+            observation_space=_box(log.description["observations"], observed),
+            action_space=_action_space(log, kinds["action"].dtype.newbyteorder("=")),
+            description=f"recorded by metamotor, {log.description['family'] or 'no family'}",
+        )
     stated = {"description": log.description, "policies": log.policies, "sha256": log.sha256}
     made.storage.update_metadata({KEY: json.dumps(stated)})
     return made
@@ -160,7 +164,7 @@ def _minari() -> Any:
 
 
 def _buffer(log: Log, number: int, episode: Episode) -> Any:
-    from minari import EpisodeBuffer
+    from minari.data_collector import EpisodeBuffer
 
     steps = episode.steps
 

@@ -56,34 +56,44 @@ def record(
 
 def record_batch(
     path: Path,
-    family: Any,
+    task_family: Any,
     batch: EpisodeBatch,
     log_probs: NDArray[Any] | None,
     *,
     tasks: Any = None,
+    policies: Any = None,
+    period: float | None = None,
     **options: Any,
 ) -> Path:
-    """Record episodes of a family as a control loop would; return where."""
+    """Record episodes of a task_family as a control loop would; return where."""
     signals = {
         key: [{"name": one.name, "unit": one.unit, "low": one.low, "high": one.high} for one in own]
         for key, own in (
-            ("observations", getattr(family, "signals", ())),
-            ("actions", getattr(family, "action_signals", ())),
+            ("observations", getattr(task_family, "signals", ())),
+            ("actions", getattr(task_family, "action_signals", ())),
         )
         if own
     }
     now = 10**9
-    period = int(family.dt * 1e9)
-    defaults = {"control_period": family.dt, "family": family.name, "horizon": family.horizon}
+    spacing = int((period or task_family.dt) * 1e9)
+    defaults = {
+        "control_period": task_family.dt,
+        "family": task_family.name,
+        "horizon": task_family.horizon,
+    }
     with deploy.Recorder(path, **{**defaults, **signals, **options}) as log:
         for episode in range(len(batch.mask)):
+            if policies is not None and (not episode or policies[episode] != policies[episode - 1]):
+                log.use_policy(policies[episode])
             log.begin(None if tasks is None else tasks[episode])
             count = int(batch.mask[episode].sum())
             for t in range(count):
                 action = batch.actions[episode, t]
                 applied = action
                 if batch.actions.ndim == 3:
-                    applied = np.clip(action, family.action_space.low, family.action_space.high)
+                    applied = np.clip(
+                        action, task_family.action_space.low, task_family.action_space.high
+                    )
                 last = t == count - 1
                 log.step(
                     batch.observations[episode, t],
@@ -96,6 +106,6 @@ def record_batch(
                     terminated=last and batch.terminated[episode],
                     truncated=last and not batch.terminated[episode],
                 )
-                now += period
+                now += spacing
             log.end(batch.observations[episode, count - 1], observed_ns=now)
     return path
