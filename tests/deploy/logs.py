@@ -13,7 +13,7 @@ from metamotor.meta.rollouts import EpisodeBatch
 
 PERIOD = 0.02
 NS = int(PERIOD * 1e9)
-NAMES = {"observations": ["angle", "rate", "current"], "actions": ["left", "right"]}
+NAMES: dict[str, Any] = {"observations": ["angle", "rate", "current"], "actions": ["left", "right"]}
 
 
 def record(
@@ -29,7 +29,7 @@ def record(
             log.begin({"mass": float(seed)})
             observations = rng.standard_normal((steps + 1, len(options["observations"])))
             actions = rng.standard_normal((steps, len(options["actions"])))
-            episode = {
+            episode: dict[str, Any] = {
                 "observation": observations.astype(np.float32),
                 "action": actions.astype(np.float32),
                 "applied": np.clip(actions, -1, 1).astype(np.float32),

@@ -27,7 +27,11 @@ from tests.meta.toys import Bandit
 FAMILY = envs.make("PointNavigation-v0", horizon=12)
 TASK = FAMILY.sample(1, split="test", seed=3)[0]
 SMALL: dict[str, Any] = {"base_kwargs": {"policy_kwargs": {"net_arch": [8]}}}
-BANDIT = {"observations": ["a", "b"], "actions": ["arm"], "action_space": {"type": "Discrete"}}
+BANDIT: dict[str, Any] = {
+    "observations": ["a", "b"],
+    "actions": ["arm"],
+    "action_space": {"type": "Discrete"},
+}
 
 
 def make(kind: str, family: Any = FAMILY) -> Any:
@@ -157,6 +161,7 @@ def test_weights_are_the_ratios_of_the_probabilities() -> None:
     mask = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
     found = importance(recorded, own, mask, "weight", "the log")
     ratios = np.array([[0.5, 1.0, 2.0], [1.0, 0.5, 0.0]])
+    assert found is not None
     np.testing.assert_allclose(found, ratios * 5 / ratios.sum())
     assert importance(own, own + 1e-4, mask, "refuse", "the log") is None
 

@@ -162,7 +162,7 @@ def write_foreign(path: Path, profile: str, messages: list[tuple[str, bytes, byt
                 schema = writer.register_schema(topic, "ros1msg", definition)
                 channels[topic] = writer.register_channel(topic, "ros1", schema)
             writer.add_message(channels[topic], 0, data, 0, number)
-        writer.finish()
+        writer.finish()  # type: ignore[no-untyped-call]
 
 
 RUN: dict[str, Any] = {

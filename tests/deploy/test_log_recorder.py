@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_a_policy_file_says_names_units_period_and_hashes(tmp_path: Path, policy
 
 def test_a_choice_is_one_whole_number(tmp_path: Path) -> None:
     space = {"type": "Discrete", "shape": [], "n": 5, "start": 0}
-    names = {"observations": list("abcdefg"), "actions": ["gear"]}
+    names: dict[str, Any] = {"observations": list("abcdefg"), "actions": ["gear"]}
     with deploy.Recorder(tmp_path / "run.mcap", **names, action_space=space) as log:
         log.begin()
         for t in range(3):
@@ -107,7 +108,7 @@ def test_mistakes_are_told_before_a_file_is_there(tmp_path: Path) -> None:
         "finite numbers only": {**NAMES, "notes": {"x": float("nan")}},
     }.items():
         with pytest.raises(ValueError, match=message):
-            deploy.Recorder(path, **options)  # type: ignore[arg-type]
+            deploy.Recorder(path, **options)
         assert not path.exists()
     with pytest.raises(ValueError, match=r"must be called \*\.mcap"):
         deploy.Recorder(tmp_path / "run.bag", **NAMES)
