@@ -307,6 +307,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, s
     return code, " ".join(told.out.split()), told.err
 
 
+@pytest.mark.slow
 def test_adapt_writes_a_policy_that_names_where_it_comes_from(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

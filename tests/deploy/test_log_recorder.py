@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from metamotor import deploy
 from metamotor.deploy.log import schema
 from metamotor.deploy.runtime import Policy
+from metamotor.scripts.cli import main
 from tests.deploy.logs import NAMES, NS, PERIOD, record
 
 
@@ -204,3 +206,11 @@ def test_times_can_be_told_by_the_calendar(tmp_path: Path) -> None:
     clock = deploy.read_log(tmp_path / "run.mcap").description["clock"]
     assert abs(clock["unix_ns"] - time.time_ns()) < 60e9
     assert abs(clock["monotonic_ns"] - time.monotonic_ns()) < 60e9
+
+
+def test_the_benchmark_tells_times_and_bytes(tmp_path: Path) -> None:
+    words = ("bench", "recorder", "--steps", "1000", "--rounds", "1", "--out", str(tmp_path / "a"))
+    assert main(words) == 0
+    found = json.loads((tmp_path / "a" / "recorder.json").read_text())["robots"]["quadruped"]
+    assert 0 < found["p50"] < found["chunk_p50"]
+    assert 8 * 6 + 4 * (48 + 2 * 12) < found["bytes"] < 500
