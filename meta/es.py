@@ -325,7 +325,20 @@ class ES(MetaLearner):
             }
         return params
 
-    def update(self, state: Adapted, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Adapted:
+    def log_probs(self, state: Adapted, batch: EpisodeBatch) -> list[Array]:
+        """Return log π(a|s) of recorded steps; see `MetaLearner.log_probs`."""
+        if isinstance(self.adaptation, HillClimb):
+            return super().log_probs(state, batch)
+        return [self.adapter.log_probs_of(self._params(state), batch)]
+
+    def update(
+        self,
+        state: Adapted,
+        batch: EpisodeBatch,
+        step: int,
+        scale: float = 1.0,
+        ratios: Array | None = None,
+    ) -> Adapted:
         """Return the policy after a gradient step on one task's episodes; without adaptation, as it is.
 
         See `MetaLearner.update`.
@@ -334,10 +347,10 @@ class ES(MetaLearner):
         if adaptation is None:
             return state
         if not isinstance(adaptation, GradientStep):
-            return super().update(state, batch, step, scale)  # type: ignore[no-any-return]
+            return super().update(state, batch, step, scale, ratios)  # type: ignore[no-any-return]
         assert isinstance(self.layout, MLPLayout)
         vector = adaptation.step(
-            state.vector, self.step_sizes(step, scale), self.layout, state.normalizer, batch
+            state.vector, self.step_sizes(step, scale), self.layout, state.normalizer, batch, ratios
         )
         return Adapted(vector, state.normalizer, batch)
 

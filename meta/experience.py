@@ -5,9 +5,10 @@ Shapes: E episodes, H steps, O numbers of an observation, A of an action.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metamotor.meta.functional import returns as functional
@@ -29,7 +30,7 @@ class Experience(NamedTuple):
     returns: Tensor
     """(E, H), discounted, from each step on."""
     weights: Tensor
-    """(E, H), 1 / number of steps where a step was taken, else 0."""
+    """(E, H), summing to 1: the same at each step that was taken, unless another policy sampled; else 0."""
     old_log_probs: Tensor
     """(E, H), of the policy that sampled, 0 behind an episode's end."""
 
@@ -42,6 +43,7 @@ def prepare(
     normalize: bool,
     gamma: float | None = None,
     gae_lambda: float | None = None,
+    ratios: NDArray[Any] | None = None,
 ) -> Experience:
     """Return the batch with advantages against a linear baseline that is fitted to it alone.
 
@@ -52,6 +54,7 @@ def prepare(
         normalize: give the advantages zero mean and unit variance over the batch.
         gamma: discount; None takes the base learner's.
         gae_lambda: λ of the generalised advantages; None takes the base learner's.
+        ratios: how much each step counts, where another policy sampled: π/μ of its action. Shape: (E, H).
     """
     model = adapter.template
     gamma = model.gamma if gamma is None else gamma
@@ -69,12 +72,15 @@ def prepare(
     taken = torch.as_tensor(mask).float()
     with torch.no_grad():
         old_log_probs = adapter.log_prob(params, observed, actions) * taken
+    counted = taken
+    if ratios is not None:
+        counted = taken * torch.as_tensor(ratios[:, :length]).float()
     return Experience(
         observations=observed,
         actions=actions,
         advantages=torch.as_tensor(advantages).float(),
         returns=torch.as_tensor(returns).float(),
-        weights=taken / taken.sum(),
+        weights=counted / counted.sum(),
         old_log_probs=old_log_probs,
     )
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import gymnasium
 import stable_baselines3
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
@@ -37,6 +38,7 @@ from metamotor.meta.checks import (
 )
 from metamotor.meta.functional.inner_step import Params
 from metamotor.meta.progress import Progress
+from metamotor.meta.recordings import OffPolicy, Recorded, distance, importance, usable_stages
 from metamotor.meta.records import (
     algorithm_entry,
     check_family_name,
@@ -165,7 +167,14 @@ class MetaLearner(ABC):
     def make_model(self, state: Any, env: Any) -> BaseAlgorithm:
         """Return the policy of a state as a plain Stable-Baselines3 model on an environment."""
 
-    def update(self, state: Any, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Any:
+    def update(
+        self,
+        state: Any,
+        batch: EpisodeBatch,
+        step: int,
+        scale: float = 1.0,
+        ratios: NDArray[Any] | None = None,
+    ) -> Any:
         """Return the state after update number `step` on one task's episodes; nothing else is read or changed.
 
         Args:
@@ -173,14 +182,34 @@ class MetaLearner(ABC):
             batch: one task's episodes.
             step: how many updates went before.
             scale: factor on the step size.
+            ratios: how much each step counts, where another policy collected the batch. Shape: (E, H).
 
         Raises:
             TypeError: if this learner adapts by trying things out, and cannot learn from episodes alone.
         """
-        raise TypeError(
+        raise self._cannot_learn_from_episodes()
+
+    def _cannot_learn_from_episodes(self) -> TypeError:
+        return TypeError(
             f"{type(self).__name__} over {self.algorithm.__name__} adapts by interacting with the task, "
-            "and cannot learn from recorded episodes"
+            "and cannot learn from recorded episodes: adapt on the robot itself, learner.adapt(env) with an "
+            "environment that drives it; or take MAML, MPO, or ES with adaptation='gradient'"
         )
+
+    def log_probs(self, state: Any, batch: EpisodeBatch) -> list[NDArray[Any]]:
+        """Return log π(a|s) of recorded steps, once for each way in which the state's policy may have acted.
+
+        Args:
+            state: of the policy.
+            batch: one task's episodes.
+
+        Returns:
+            Arrays of shape (E, H); what stands behind an episode's end means nothing.
+
+        Raises:
+            TypeError: if this learner adapts by trying things out, and cannot learn from episodes alone.
+        """
+        raise self._cannot_learn_from_episodes()
 
     def adapt_states(
         self,
@@ -397,19 +426,46 @@ class MetaLearner(ABC):
         return state
 
     @one_torch_thread()
-    def adapt_from(self, batches: Sequence[EpisodeBatch]) -> BaseAlgorithm:
+    def adapt_from(
+        self, episodes: Sequence[EpisodeBatch] | Recorded, *, off_policy: OffPolicy = "refuse"
+    ) -> BaseAlgorithm:
         """Return a model adapted on recorded episodes: one update per batch, each from the policy before it.
 
+        Args:
+            episodes: batches; or a log, as `deploy.read_log` returns it, of which the episodes of one policy make a
+                batch. A log is checked: it has to be without faults, of one task, of the family's signals, and of the
+                policy that is updated.
+            off_policy: what becomes of a log's episodes of another policy: "refuse" them, or "weight" each step by
+                how much likelier its action is now.
+
         Raises:
-            ValueError: if there is no batch.
+            ValueError: if there is nothing to learn from, or the log does not fit.
             TypeError: if this learner adapts by trying things out.
         """
-        if not batches:
-            raise ValueError("adapt_from needs at least one batch of episodes, got none")
-        state = self.initial_state()
-        for step, batch in enumerate(batches):
-            state = self.update(state, batch, step)
+        state = self.adapt_state_from(episodes, off_policy=off_policy)
         return self.make_model(state, self.family.make_env())
+
+    @one_torch_thread()
+    def adapt_state_from(
+        self, episodes: Sequence[EpisodeBatch] | Recorded, *, off_policy: OffPolicy = "refuse"
+    ) -> Any:
+        """Return the state that `adapt_from` makes a model of; see there."""
+        state = self.initial_state()
+        if isinstance(episodes, Recorded):
+            for step, (batch, recorded) in enumerate(usable_stages(episodes, self.family)):
+                # Of the ways in which it may have acted, the one that it did act in.
+                own = min(
+                    self.log_probs(state, batch),
+                    key=lambda found: distance(recorded, found, batch.mask),
+                )
+                ratios = importance(recorded, own, batch.mask, off_policy, episodes.source)
+                state = self.update(state, batch, step, ratios=ratios)
+            return state
+        if not episodes:
+            raise ValueError("adapt_from needs at least one batch of episodes, got none")
+        for step, batch in enumerate(episodes):
+            state = self.update(state, batch, step)
+        return state
 
     # Files ----------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
@@ -48,6 +49,7 @@ from metamotor.meta.meta_gradient import Leaves, MetaObjective, TaskData, meta_g
 from metamotor.meta.on_policy import OnPolicyAdapter
 from metamotor.meta.rollouts import EpisodeBatch, RolloutJob, check_batch, derive_seed
 
+Array = NDArray[Any]
 InnerLoss = Literal["likelihood_ratio", "dice", "log_prob", "base"]
 Outer = Literal["ppo", "trust_region"]
 Adapts = Literal["all", "head", "context"]
@@ -262,14 +264,32 @@ class MAML(MetaLearner):
             return plain.make_model(folded(params), env, self.seed)
         return self.adapter.make_model(params, env)
 
-    def update(self, state: Adapted, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Adapted:
+    def log_probs(self, state: Adapted, batch: EpisodeBatch) -> list[Array]:
+        """Return log π(a|s) of recorded steps; see `MetaLearner.log_probs`."""
+        return [self.adapter.log_probs_of(state.params, batch)]
+
+    def update(
+        self,
+        state: Adapted,
+        batch: EpisodeBatch,
+        step: int,
+        scale: float = 1.0,
+        ratios: Array | None = None,
+    ) -> Adapted:
         """Return the policy after one update on one task's episodes; see `MetaLearner.update`."""
         check_batch(batch)
-        experience = self._support(batch, state.params)
+        if ratios is not None and self.config.inner_loss == "base":
+            raise ValueError(
+                'the steps of another policy cannot be weighted with inner_loss="base", which is the algorithm\'s own '
+                "loss and takes them as they are: record with the policy of this checkpoint"
+            )
+        experience = self._support(batch, state.params, ratios)
         sizes = {name: scale * size.detach() for name, size in self.step_sizes(step).items()}
         return Adapted(self._inner_step(experience, state.params, sizes), batch)
 
-    def _support(self, batch: EpisodeBatch, params: Params) -> Experience:
+    def _support(
+        self, batch: EpisodeBatch, params: Params, ratios: Array | None = None
+    ) -> Experience:
         """Return a batch as adaptation takes it."""
         return prepare(
             batch,
@@ -278,6 +298,7 @@ class MAML(MetaLearner):
             normalize=bool(self.adapter.template.normalize_advantage),
             gamma=self.config.inner_gamma,
             gae_lambda=self.config.inner_gae_lambda,
+            ratios=ratios,
         )
 
     def _query(self, batch: EpisodeBatch, params: Params) -> Experience:

@@ -321,7 +321,28 @@ class MPO(MetaLearner):
         policy = self.context_policy()
         return self._context(policy, policy.start(), None)
 
-    def update(self, state: Context, batch: EpisodeBatch, step: int, scale: float = 1.0) -> Context:
+    def log_probs(self, state: Context, batch: EpisodeBatch) -> list[Array]:
+        """Return log π(a|s) of recorded steps, of the policy that is written anew at each and of the one that is not.
+
+        See `MetaLearner.log_probs`.
+        """
+        policy = self.context_policy()
+        outputs = [policy.outputs_along(state.memory, batch)]
+        if state.policy:
+            outputs.append(policy.policy.apply(state.policy, batch.observations))
+        actions = torch.as_tensor(batch.actions)
+        with torch.no_grad():
+            found = [self._log_probs(torch.as_tensor(own), actions) for own in outputs]
+        return [np.asarray(own, dtype=np.float64) for own in found]
+
+    def update(
+        self,
+        state: Context,
+        batch: EpisodeBatch,
+        step: int,
+        scale: float = 1.0,
+        ratios: Array | None = None,
+    ) -> Context:
         """Return what is remembered when these episodes have followed; see `MetaLearner.update`.
 
         Args:
@@ -329,7 +350,13 @@ class MPO(MetaLearner):
             batch: one task's episodes, in their order.
             step: not used: each update goes on with the same trial.
             scale: not used: there is no step size.
+            ratios: refused: what is remembered is not weighted.
         """
+        if ratios is not None:
+            raise ValueError(
+                "MPO remembers episodes as they were, and has no weights for those of another policy: record with the "
+                "policy of this checkpoint"
+            )
         policy = self.context_policy()
         return self._context(policy, policy.encode(state.memory, batch), batch)
 

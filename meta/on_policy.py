@@ -131,6 +131,14 @@ class OnPolicyAdapter(BaseLearner):
             return distributions.categorical_log_prob(outputs, actions)
         return distributions.gaussian_log_prob(outputs, params["log_std"], actions)
 
+    def log_probs_of(self, params: Mapping[str, Tensor], batch: EpisodeBatch) -> Array:
+        """Return log π(a|s) of recorded steps. Shape: (E, H)."""
+        with torch.no_grad():
+            found = self.log_prob(
+                params, torch.as_tensor(batch.observations), torch.as_tensor(batch.actions)
+            )
+        return np.asarray(found, dtype=np.float64)
+
     def entropy_of(self, params: Mapping[str, Tensor], outputs: Tensor) -> Tensor:
         """Return the entropy of π(·|s) from the policy's outputs. Shape: (...)."""
         if self.discrete:

@@ -253,18 +253,29 @@ class GradientStep:
         layout: MLPLayout,
         normalizer: Normalizer | None,
         batch: EpisodeBatch,
+        ratios: Array | None = None,
     ) -> Array:
-        """Return the parameters (d,) after a step on a batch that they collected."""
-        gradient = self.gradient(vector, layout, normalizer, batch)
+        """Return the parameters (d,) after a step on a batch.
+
+        They collected it themselves; or `ratios` (E, H) say how much each step counts.
+        """
+        gradient = self.gradient(vector, layout, normalizer, batch, ratios)
         updated = vector + layout.spread(step_sizes) * gradient
         return np.asarray(updated.astype(vector.dtype))
 
     def gradient(
-        self, vector: Array, layout: MLPLayout, normalizer: Normalizer | None, batch: EpisodeBatch
+        self,
+        vector: Array,
+        layout: MLPLayout,
+        normalizer: Normalizer | None,
+        batch: EpisodeBatch,
+        ratios: Array | None = None,
     ) -> Array:
-        """Return the policy gradient in the parameters. Shape: (d,)."""
+        """Return the policy gradient in the parameters; see `step`. Shape: (d,)."""
         taken = batch.mask > 0
         observations, weights = batch.observations[taken], self._advantages(batch)[taken]
+        if ratios is not None:
+            weights = weights * ratios[taken] / ratios[taken].mean()
         weights = (weights / taken.sum()).astype(vector.dtype)
         if normalizer is not None:
             observations = (observations - normalizer.mean) / normalizer.std

@@ -274,6 +274,26 @@ class ContextPolicy:
             memory = replace(memory, done=one)
         return memory
 
+    def outputs_along(self, memory: Memory, batch: EpisodeBatch) -> Array:
+        """Return what the policy gave at each recorded step, written anew at each. Shape: (E, H, outputs)."""
+        one, zero = np.ones((), np.float32), np.zeros((), np.float32)
+        found: Array | None = None
+        for episode in range(len(batch.mask)):
+            for t in range(int(batch.mask[episode].sum())):
+                normalized = self.normalize(batch.observations[episode, t])
+                hidden = self.read(memory, normalized)
+                context = self.context(hidden)
+                outputs = self.outputs(self.policy.write(context), context, normalized)
+                if found is None:
+                    found = np.zeros((*batch.mask.shape, *outputs.shape), outputs.dtype)
+                found[episode, t] = outputs
+                action = self.encoder(batch.actions[episode, t])
+                reward = batch.rewards[episode, t].astype(np.float32)
+                memory = Memory(hidden, action, reward, zero)
+            memory = replace(memory, done=one)
+        assert found is not None
+        return found
+
     def written(self, memory: Memory) -> tuple[Layers, Layers]:
         """Return policy and critic as plain networks of raw observations, as of the start of the next episode.
 

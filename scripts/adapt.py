@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +14,17 @@ import numpy as np
 from rich.table import Table
 from tyro.conf import arg
 
+from metamotor import deploy
+from metamotor.deploy.log.reader import Log
 from metamotor.meta.learner import MetaLearner
+from metamotor.meta.recordings import OffPolicy, task_of
 from metamotor.meta.rollouts import RolloutJob, derive_seed
 from metamotor.meta.workers import LocalSampler
 from metamotor.scripts.checkpoints import load_adaptable
+from metamotor.scripts.log import Faulty, checked, opened
 from metamotor.scripts.options import PhysicsName, TaskChoice, parse
 from metamotor.scripts.outputs import writable, write_file
+from metamotor.scripts.runs import checkpoint_in
 from metamotor.scripts.wording import counted, new_console, next_step, placed
 
 _PURPOSE = 104_729
@@ -58,18 +65,26 @@ class Adaptation:
 class Adapt:
     """Adapt a checkpoint to one task, print its returns before and after, and save the Stable-Baselines3 model.
 
+    With --from-log, adapt on what a robot recorded instead of new episodes; --out may then be a policy file (*.onnx).
     The file is Stable-Baselines3's own; `PPO.load` unpickles parts of it, so load only files that you trust.
     """
 
     checkpoint: Annotated[Path, arg(name="from")]
     """A checkpoint (*.safetensors); a run folder, which stands for its best one; or one of `metamotor zoo`, such as
     zoo:PandaReach/maml."""
+    from_log: Path | None = None
+    """A log (*.mcap) to adapt on: one update for each policy that it was recorded under."""
+    off_policy: OffPolicy = "refuse"
+    """What becomes of a log's episodes of another policy than the checkpoint's: "refuse" them, or "weight" each step
+    by how much likelier its action is under the checkpoint's."""
+    faulty: Faulty = "refuse"
+    """What becomes of a log's episodes with faults: "refuse" adapts on none, "drop" leaves them out."""
     task: TaskChoice = field(default_factory=TaskChoice)
     adaptation: Adaptation = field(default_factory=Adaptation)
     measured_episodes: int = 10
     """Episodes that measure each policy."""
     out: Path = Path("adapted.zip")
-    """Where the model goes (*.zip)."""
+    """Where the model goes (*.zip); from a log also the policy file (*.onnx)."""
     overwrite: bool = False
     """Replace the file if it is there already."""
 
@@ -79,6 +94,9 @@ def main(argv: Sequence[str]) -> None:
     options: Adapt = parse(Adapt, argv, "adapt")
     if options.measured_episodes < 1:
         raise ValueError(f"measured_episodes must be at least 1, got {options.measured_episodes}")
+    if options.from_log is not None:
+        _from_log(options, options.from_log)
+        return
     out = writable(options.out, ".zip", overwrite=options.overwrite)
     learner = load_adaptable(options.checkpoint, options.adaptation.physics)
     task, adaptation = options.task.of(learner.family), options.adaptation.of(learner)
@@ -103,6 +121,55 @@ def main(argv: Sequence[str]) -> None:
             "write it as one file", "export", "--from", options.checkpoint, *words, "--out", policy
         )
     )
+
+
+def _from_log(options: Adapt, path: Path) -> None:
+    """Adapt on a log, and write the model or the policy file."""
+    if (options.task, options.adaptation) != (TaskChoice(), Adaptation()):
+        raise ValueError(
+            "with --from-log, the task and the episodes are those of the log: leave out --task, --split, --task-seed, "
+            "--episodes, --updates, --seed and --physics"
+        )
+    suffix = ".onnx" if options.out.suffix == ".onnx" else ".zip"
+    out = writable(options.out, suffix, overwrite=options.overwrite)
+    console = new_console()
+    checkpoint = checkpoint_in(options.checkpoint)
+    learner = load_adaptable(checkpoint)
+    log = checked(opened(path, console), options.faulty, console)
+    adapted = learner.adapt_state_from(log, off_policy=options.off_policy)
+    stated = task_of(log)
+    task = None if stated is None else learner.family.task_type.from_json(json.dumps(stated))
+    model = learner.make_model(adapted, learner.family.make_env())
+    returns = [episode.total_reward for episode in log.episodes]
+    spent = f"{counted(len(returns), 'episode')}, {log.robot_seconds:.2f} s of the robot's time"
+    console.print(f"{placed(learner.family)}, {task or 'a task that the log does not name'}")
+    console.print(f"{path}: {spent}, mean return {np.mean(returns):.1f}", soft_wrap=True)
+    if note := untrained_note(learner):
+        console.print(note, soft_wrap=True)
+    if suffix == ".zip":
+        write_file(out, model.save)
+        console.print(f"Saved {out}", soft_wrap=True)
+        return
+    deploy.export(model, out, task=task, metadata=_origin(learner, checkpoint, log, options))
+    console.print(f"Wrote {out}", soft_wrap=True)
+    print(next_step("run it in the simulator", "run", out))
+
+
+def _origin(learner: MetaLearner, checkpoint: Path, log: Log, options: Adapt) -> dict[str, Any]:
+    """Return what a policy file says of where it comes from."""
+    return {
+        "horizon": learner.family.horizon,
+        "physics": learner.family.physics,
+        "randomization": learner.family.config.get("randomization"),
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "adaptation": {
+            "log_sha256": log.sha256,
+            "policies": list(log.policies),
+            "episodes": len(log),
+            "robot_seconds": log.robot_seconds,
+            "off_policy": options.off_policy,
+        },
+    }
 
 
 def untrained_note(learner: MetaLearner) -> str:

@@ -18,6 +18,7 @@ from metamotor.scripts.benchmarks import (
     meta_gradient,
     parity,
     physics,
+    recorder,
     resume,
     sampling,
 )
@@ -27,6 +28,7 @@ from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
 from metamotor.scripts.benchmarks.parity import Parity
 from metamotor.scripts.benchmarks.physics import Physics
+from metamotor.scripts.benchmarks.recorder import Recording
 from metamotor.scripts.benchmarks.resume import Resume
 from metamotor.scripts.benchmarks.sampling import Sampling
 from metamotor.scripts.methods import STUDIED
@@ -37,7 +39,7 @@ from metamotor.scripts.wording import new_console
 
 @dataclass(frozen=True, kw_only=True)
 class All:
-    """Measure sampling, latency, the meta-gradient and resuming (which may take half an hour), with their defaults."""
+    """Measure sampling, latency, the recorder, the meta-gradient and resuming (which may take half an hour)."""
 
     learning: bool = False
     """Compare all methods on all families too; hours."""
@@ -51,6 +53,7 @@ Benchmark = (
     Annotated[All, subcommand("all")]
     | Annotated[Sampling, subcommand("sampling")]
     | Annotated[Latency, subcommand("latency")]
+    | Annotated[Recording, subcommand("recorder")]
     | Annotated[MetaGradient, subcommand("meta-gradient")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Learning, subcommand("learning")]
@@ -58,7 +61,9 @@ Benchmark = (
     | Annotated[Physics, subcommand("physics")]
     | Annotated[Parity, subcommand("parity")]
 )
-Single = Sampling | Latency | MetaGradient | Resume | Learning | Families | Physics | Parity
+Single = (
+    Sampling | Latency | Recording | MetaGradient | Resume | Learning | Families | Physics | Parity
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -74,7 +79,7 @@ def _singles(options: Benchmark) -> list[Single]:
     if not isinstance(options, All):
         return [options]
     studied = [*STUDIED, "learning"] if options.learning else []
-    names = ["sampling", "latency", "meta-gradient", "resume", *studied]
+    names = ["sampling", "latency", "recorder", "meta-gradient", "resume", *studied]
     files = [f"{name}{suffix}" for name in names for suffix in (".md", ".json")]
     files += [f"{name}.png" for name in studied]
     # All of them now: the last one must not be refused after hours of measuring.
@@ -83,6 +88,7 @@ def _singles(options: Benchmark) -> list[Single]:
     return [
         Sampling(out=out, overwrite=overwrite),
         Latency(out=out, overwrite=overwrite),
+        Recording(out=out, overwrite=overwrite),
         MetaGradient(out=out, overwrite=overwrite),
         Resume(out=out, overwrite=overwrite),
         *([Learning(out=out, overwrite=overwrite)] if options.learning else []),
@@ -95,6 +101,8 @@ def _run(options: Single, command: str, console: Console) -> None:
             sampling.run(options, command, console)
         case Latency():
             latency.run(options, command, console)
+        case Recording():
+            recorder.run(options, command, console)
         case MetaGradient():
             meta_gradient.run(options, command, console)
         case Resume():

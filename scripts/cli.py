@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "adapt a checkpoint to one task and write the policy to one ONNX file",
     "run": "run an ONNX policy at its control period, in the simulator or on a robot behind UDP",
     "robot": "pretend to be a robot behind UDP, for `run` to drive",
+    "log": "show what a robot recorded, and convert it to Minari and back",
     "zoo": "list the checkpoints that come with the package, with their measured scores",
     "demo": "see a robot arm adapt: train, evaluate, draw, export, run",
     "bench": "measure speed, and what is learned for it",
