@@ -41,6 +41,7 @@ from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.laikago_locomotion import LaikagoLocomotion
 from metamotor.envs.minitaur_battery import MinitaurBattery
 from metamotor.envs.panda_actuators import PandaActuators
+from metamotor.envs.panda_pick_and_place import PandaPickAndPlace
 from metamotor.envs.panda_push import PandaPush
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
@@ -64,6 +65,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         KukaReach,
         PandaActuators,
         PandaPush,
+        PandaPickAndPlace,
         XArmPayload,
         HalfCheetahDirection,
         HalfCheetahVelocity,

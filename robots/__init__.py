@@ -13,6 +13,7 @@ from metamotor.robots.laikago import Laikago
 from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
+from metamotor.robots.panda_gripper import PandaGripper
 from metamotor.robots.panda_table import PandaTable
 from metamotor.robots.pendulum import Pendulum
 from metamotor.robots.properties import Property
@@ -39,6 +40,7 @@ __all__ = [
     "Minitaur",
     "PDMotors",
     "Panda",
+    "PandaGripper",
     "PandaTable",
     "Pendulum",
     "Property",

@@ -141,6 +141,7 @@ PRESETS = {
     ("AntGoal-v0", "MAML"): with_context(800_000, gamma=0.97),
     ("PandaActuators-v0", "MAML"): with_context(600_000, gamma=0.85, gae_lambda=0.8),
     ("PandaPush-v0", "MAML"): with_context(600_000, gamma=0.95),
+    ("PandaPickAndPlace-v0", "MAML"): with_context(600_000, gamma=0.95),
     ("XArmPayload-v0", "MAML"): with_context(600_000, gamma=0.9),
     ("PendulumMass-v0", "MAML"): with_context(1_000_000, gamma=0.97, gae_lambda=0.95),
     ("HuskyTraction-v0", "MAML"): with_context(400_000, gamma=0.95),

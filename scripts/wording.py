@@ -15,6 +15,7 @@ REWARDS = {
     "KukaReach-v0": "−(distance of the hand to the goal / 25 cm)²",
     "PandaActuators-v0": "−(distance of the hand to the goal / 25 cm)²",
     "PandaPush-v0": "−(distance of the puck to the goal / 10 cm)²",
+    "PandaPickAndPlace-v0": "−(distance of the brick to the goal / 10 cm)² − (to the hand / 10 cm)²",
     "XArmPayload-v0": "−(distance of the hand from where it should be / 5 cm)²",
     "HalfCheetahDirection-v0": "velocity in the wanted direction [m/s]",
     "HalfCheetahVelocity-v0": "−distance of the velocity from the wanted one [m/s]",
