@@ -37,6 +37,7 @@ from metamotor.envs.core import (
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.half_cheetah_velocity import HalfCheetahVelocity
 from metamotor.envs.hopper_dynamics import HopperDynamics
+from metamotor.envs.humanoid_direction import HumanoidDirection
 from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.laikago_locomotion import LaikagoLocomotion
 from metamotor.envs.minitaur_battery import MinitaurBattery
@@ -73,6 +74,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         Walker2dDynamics,
         AntDirection,
         AntGoal,
+        HumanoidDirection,
         CartPole,
         CartPoleSwingUp,
         PendulumMass,

@@ -7,6 +7,7 @@ from metamotor.robots.ant import Ant
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.hopper import Hopper
+from metamotor.robots.humanoid import Humanoid
 from metamotor.robots.husky import Husky
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.laikago import Laikago
@@ -33,6 +34,7 @@ __all__ = [
     "Gait",
     "HalfCheetah",
     "Hopper",
+    "Humanoid",
     "Husky",
     "Joints",
     "Kuka",

@@ -139,6 +139,7 @@ PRESETS = {
     ("Walker2dDynamics-v0", "MAML"): with_context(600_000, gamma=0.97),
     ("AntDirection-v0", "MAML"): with_context(800_000, gamma=0.97),
     ("AntGoal-v0", "MAML"): with_context(800_000, gamma=0.97),
+    ("HumanoidDirection-v0", "MAML"): with_context(500_000, gamma=0.97, log_std_init=-1.0),
     ("PandaActuators-v0", "MAML"): with_context(600_000, gamma=0.85, gae_lambda=0.8),
     ("PandaPush-v0", "MAML"): with_context(600_000, gamma=0.95),
     ("PandaPickAndPlace-v0", "MAML"): with_context(600_000, gamma=0.95),

@@ -23,6 +23,7 @@ REWARDS = {
     "Walker2dDynamics-v0": "velocity forwards [m/s] + 1; −50 for a fall",
     "AntDirection-v0": "velocity along the heading [m/s]",
     "AntGoal-v0": "−distance to the goal [m]",
+    "HumanoidDirection-v0": "velocity along the heading [m/s] + 1 − 0.1 × mean square of the action; −20 for a fall",
     "CartPole-v0": "1 while the pole is upright",
     "CartPoleSwingUp-v0": "0 (hanging) to 1 (upright and at rest), less for a cart off the middle",
     "PendulumMass-v0": "0 (hanging) to 1 (upright), less for turning",
