@@ -39,7 +39,7 @@ class Humanoid(Runner):
     TORSIONAL_FRICTION: ClassVar[float] = 0.1
     """What torque, per force that presses a ball of a sole to the ground, resists its turning there [m]: that of
     MuJoCo's file, whose contacts do not use it. Without it a foot that touches with its toes turns on them, and the
-    robot with it, by a radian in 3 s."""
+    robot with it, by a radian in 4 s."""
     GAIT: ClassVar[Gait] = Gait(
         period=0.47,
         crouch=0.25,
@@ -61,7 +61,7 @@ class Humanoid(Runner):
 
     SUBSTEPS = 6
     SOLVER_ITERATIONS = 20
-    CAMERA = Camera(target=(0.0, 0.0, 0.8), distance=3.5, yaw=40.0, pitch=-15.0)
+    CAMERA = Camera(target=(0.0, 0.0, 0.8), distance=2.8, yaw=40.0, pitch=-15.0)
 
     def __init__(self, *, gui: bool = False) -> None:
         super().__init__(gui=gui)
