@@ -38,11 +38,13 @@ from metamotor.envs.core import (
 from metamotor.envs.half_cheetah_direction import HalfCheetahDirection
 from metamotor.envs.half_cheetah_velocity import HalfCheetahVelocity
 from metamotor.envs.hopper_dynamics import HopperDynamics
+from metamotor.envs.humanoid_direction import HumanoidDirection
 from metamotor.envs.husky_traction import HuskyTraction
 from metamotor.envs.laikago_locomotion import LaikagoLocomotion
 from metamotor.envs.mini_cheetah_locomotion import MiniCheetahLocomotion
 from metamotor.envs.minitaur_battery import MinitaurBattery
 from metamotor.envs.panda_actuators import PandaActuators
+from metamotor.envs.panda_pick_and_place import PandaPickAndPlace
 from metamotor.envs.panda_push import PandaPush
 from metamotor.envs.pendulum_mass import PendulumMass
 from metamotor.envs.point_navigation import PointNavigation
@@ -66,6 +68,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         KukaReach,
         PandaActuators,
         PandaPush,
+        PandaPickAndPlace,
         XArmPayload,
         HalfCheetahDirection,
         HalfCheetahVelocity,
@@ -73,6 +76,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
         Walker2dDynamics,
         AntDirection,
         AntGoal,
+        HumanoidDirection,
         CartPole,
         CartPoleSwingUp,
         PendulumMass,

@@ -7,6 +7,7 @@ from metamotor.robots.ant import Ant
 from metamotor.robots.cart_pole import CartPole
 from metamotor.robots.half_cheetah import HalfCheetah
 from metamotor.robots.hopper import Hopper
+from metamotor.robots.humanoid import Humanoid
 from metamotor.robots.husky import Husky
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.laikago import Laikago
@@ -14,6 +15,7 @@ from metamotor.robots.mini_cheetah import MiniCheetah
 from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.panda import Panda
+from metamotor.robots.panda_gripper import PandaGripper
 from metamotor.robots.panda_table import PandaTable
 from metamotor.robots.pendulum import Pendulum
 from metamotor.robots.properties import Property
@@ -33,6 +35,7 @@ __all__ = [
     "Gait",
     "HalfCheetah",
     "Hopper",
+    "Humanoid",
     "Husky",
     "Joints",
     "Kuka",
@@ -41,6 +44,7 @@ __all__ = [
     "Minitaur",
     "PDMotors",
     "Panda",
+    "PandaGripper",
     "PandaTable",
     "Pendulum",
     "Property",
