@@ -53,7 +53,7 @@ def test_from_training_to_the_policy_file(
     assert "deterministic" in done.out
     done = metamotor("export", "--from", run, "--episodes", "2", "--out", file)
     assert done.code == 0, done.err
-    done = metamotor("run", file, "--episodes", "1")
+    done = metamotor("run", file, "--episodes", "1", "--fast")
     assert done.code == 0, done.err
     assert "returns of 1 episode" in done.out
     done = metamotor(
