@@ -77,7 +77,9 @@ def to_onnx(
     shapes = tuple({axis: auto for axis, free in enumerate(own.free) if free} for own in inputs)
     try:
         with _quiet():
-            traced = make_fx(listed, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*examples)
+            traced = make_fx(listed, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
+                *examples
+            )
             program = torch.onnx.export(
                 traced,
                 examples,
