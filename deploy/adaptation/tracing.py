@@ -81,7 +81,7 @@ def to_onnx(
                 *examples
             )
             program = torch.onnx.export(
-                traced,
+                traced.eval(),
                 examples,
                 dynamo=True,
                 opset_version=OPSET,
