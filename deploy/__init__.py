@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 from metamotor.deploy import runtime
 
 if TYPE_CHECKING:
+    from metamotor.deploy.adaptation import export_adaptation
     from metamotor.deploy.exporter import export
     from metamotor.deploy.log.reader import read_log
     from metamotor.deploy.log.recorder import Recorder
     from metamotor.deploy.verifier import verify
 
-__all__ = ["Recorder", "export", "read_log", "runtime", "verify"]
+__all__ = ["Recorder", "export", "export_adaptation", "read_log", "runtime", "verify"]
 
 _NEEDS = {
     "export": ("exporter", "torch, stable-baselines3, onnx and onnxscript"),
+    "export_adaptation": ("adaptation", "torch, stable-baselines3, onnx and onnxscript"),
     "verify": ("verifier", "torch, stable-baselines3, onnx and onnxscript"),
     "Recorder": ("log.recorder", "mcap"),
     "read_log": ("log.reader", "mcap"),

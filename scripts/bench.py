@@ -12,6 +12,7 @@ from rich.console import Console
 from tyro.conf import subcommand
 
 from metamotor.scripts.benchmarks import (
+    adaptation,
     families,
     latency,
     learning,
@@ -22,6 +23,7 @@ from metamotor.scripts.benchmarks import (
     resume,
     sampling,
 )
+from metamotor.scripts.benchmarks.adaptation import Adaptation
 from metamotor.scripts.benchmarks.families import Families
 from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
@@ -60,9 +62,19 @@ Benchmark = (
     | Annotated[Families, subcommand("families")]
     | Annotated[Physics, subcommand("physics")]
     | Annotated[Parity, subcommand("parity")]
+    | Annotated[Adaptation, subcommand("adaptation")]
 )
 Single = (
-    Sampling | Latency | Recording | MetaGradient | Resume | Learning | Families | Physics | Parity
+    Sampling
+    | Latency
+    | Recording
+    | MetaGradient
+    | Resume
+    | Learning
+    | Families
+    | Physics
+    | Parity
+    | Adaptation
 )
 
 
@@ -115,3 +127,5 @@ def _run(options: Single, command: str, console: Console) -> None:
             physics.run(options, command, console)
         case Parity():
             parity.run(options, command, console)
+        case Adaptation():
+            adaptation.run(options, command, console)

@@ -8,6 +8,8 @@ loop = deploy.runtime.ControlLoop(guard, robot, period=0.02)    # at a fixed per
 report = loop.run()
 """
 
+from metamotor.deploy.runtime.adaptive import Adapted, AdaptivePolicy
+from metamotor.deploy.runtime.episodes import Episode
 from metamotor.deploy.runtime.guard import CAUSES, Guard
 from metamotor.deploy.runtime.loop import ControlLoop, Reading, Report, Robot
 from metamotor.deploy.runtime.policy import (
@@ -37,7 +39,10 @@ __all__ = [
     "NOISE",
     "OUTPUT",
     "RAW_OUTPUT",
+    "Adapted",
+    "AdaptivePolicy",
     "ControlLoop",
+    "Episode",
     "Guard",
     "Latency",
     "Percentiles",
