@@ -1,19 +1,31 @@
-"""`metamotor run`: an ONNX policy in a closed loop with the simulated robot."""
+"""`metamotor run`: an ONNX policy in a closed loop with a robot, simulated or behind UDP."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import gymnasium
 import numpy as np
-from tyro.conf import Positional
+from numpy.typing import NDArray
+from tyro.conf import Positional, arg
 
-from metamotor.deploy.runtime import Policy
+from metamotor.deploy.runtime import (
+    ControlLoop,
+    Guard,
+    Policy,
+    Reading,
+    Report,
+    Stepped,
+    UdpRobot,
+)
+from metamotor.deploy.runtime.loop import Ending
 from metamotor.envs import Split, TaskFamily
-from metamotor.scripts.episodes import watch, write_gif
+from metamotor.scripts.episodes import FRAMES_PER_SECOND, write_gif
 from metamotor.scripts.options import (
     OptionalFamilyId,
     PhysicsName,
@@ -45,17 +57,33 @@ class RunTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """Run a policy file in a closed loop with the simulated robot; print returns and the policy's latency.
+class Safety:
+    """The guard around the policy: when it steps in, and with what."""
 
-    The policy acts deterministically. The file names the family, the horizon, the physics and the task that the policy
-    was adapted to; all of them can be changed.
+    safe: Literal["hold", "zero"] = "hold"
+    """What goes to the robot when something is wrong: the last action again, or none."""
+    max_rate: float | None = None
+    """How fast an action may change, in its unit [1/s]; without it, as fast as the policy wants."""
+    max_age: float | None = None
+    """How old an observation may be [s]; without it, three periods for a robot behind UDP, and any age otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Run a policy file at its control period, on a simulated robot or one behind UDP; print returns and latencies.
+
+    The policy acts deterministically, and a guard stands between it and the robot. The file names the family, the horizon,
+    the physics, the control period and the task that the policy was adapted to; all of them can be changed.
     """
 
     policy: Positional[Path]
     """The ONNX file."""
     family: OptionalFamilyId = None
     """Id of the task family; without it, the one in the file."""
+    env: Annotated[str | None, arg(metavar="ID")] = None
+    """Id of a Gymnasium environment to run in instead of a family's."""
+    udp: Annotated[str | None, arg(metavar="HOST:PORT")] = None
+    """A robot behind UDP to run on instead, such as one that `metamotor robot` pretends to be."""
     horizon: int | None = None
     """Steps of an episode; without it, those of training."""
     physics: PhysicsName | None = None
@@ -65,6 +93,13 @@ class Run:
     """Episodes to run."""
     seed: int = 0
     """Of the first episode's start; the next ones count on from it."""
+    rate: float | None = None
+    """Actions a second [Hz]; without it, those of training."""
+    fast: bool = False
+    """Do not wait for the control period: as fast as the simulation runs."""
+    spin: float = 0.0
+    """Stop sleeping so long before a step is due and look at the clock without pause [s]: more punctual, and a busy core."""
+    safety: Safety = field(default_factory=Safety)
     gif: Path | None = None
     """Where to write a film (*.gif)."""
     overwrite: bool = False
@@ -76,30 +111,189 @@ class Run:
 def main(argv: Sequence[str]) -> None:
     """Run the subcommand."""
     options: Run = parse(Run, argv, "run")
-    if options.episodes < 1:
-        raise ValueError(f"episodes must be at least 1, got {options.episodes}")
-    if options.gui and options.gif is not None:
-        raise ValueError("--gui and --gif exclude each other: a window's frames are not kept")
+    _check(options)
     gif = (
         None if options.gif is None else writable(options.gif, ".gif", overwrite=options.overwrite)
     )
     policy = Policy(options.policy)
+    with contextlib.ExitStack() as stack:
+        if options.udp is not None:
+            robot: Any = _udp_robot(policy, options.udp)
+            stack.callback(robot.close)
+            place = f"robot at {options.udp}"
+        else:
+            robot, place = _simulated(policy, options)
+            stack.callback(robot.env.close)
+        print(place)
+        period = _period(policy, robot, options)
+        _drive(policy, robot, period, options)
+    if gif is not None:
+        print(f"Wrote {write_gif(gif, robot.frames)}")
+
+
+def _check(options: Run) -> None:
+    if options.episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {options.episodes}")
+    if options.gui and options.gif is not None:
+        raise ValueError("--gui and --gif exclude each other: a window's frames are not kept")
+    places = {"--family": options.family, "--env": options.env, "--udp": options.udp}
+    if len(given := [name for name, value in places.items() if value is not None]) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other: a policy runs in one place")
+    if options.udp is not None and (options.gui or options.gif is not None or options.fast):
+        raise ValueError("--gui, --gif and --fast are for simulations, and exclude --udp")
+    if options.rate is not None and not 0 < options.rate <= 100_000:
+        raise ValueError(f"rate must be above 0 and at most 100000 a second, got {options.rate}")
+
+
+def _udp_robot(policy: Policy, text: str) -> UdpRobot:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError(f"--udp expects HOST:PORT, such as 127.0.0.1:47111, got {text!r}")
+    return UdpRobot(
+        (host, int(port)),
+        observation_size=policy.observation_size,
+        action_size=policy.action_size,
+    )
+
+
+def _simulated(policy: Policy, options: Run) -> tuple[_Filmed, str]:
+    """Return the robot and what is said of it."""
+    mode = "human" if options.gui else "rgb_array" if options.gif is not None else None
+    if options.env is not None:
+        env = _gymnasium(policy, options.env, mode, options.horizon)
+        return _Filmed(env, options.gif is not None, seed=options.seed), options.env
     family = family_of(policy, options)
     task = task_of(policy, family, options.task.choice)
-    mode = "human" if options.gui else "rgb_array" if gif else None
     env = family.make_env(render_mode=mode)
-    seeds = [options.seed + index for index in range(options.episodes)]
-    print(f"{placed(family)}, {task}")
-    watched = watch(env, policy, task=task, seeds=seeds, frames=gif is not None)
-    env.close()
-    returns = np.array(watched.returns)
-    listed = ", ".join(f"{value:.2f}" for value in returns)
-    print(f"returns of {counted(len(returns), 'episode')}: {listed} (mean {returns.mean():.2f})")
-    p50, p99 = np.percentile(watched.microseconds, [50, 99])
-    calls = counted(len(watched.microseconds), "call")
-    print(f"time of the policy: median {p50:.1f} µs, p99 {p99:.1f} µs over {calls}")
-    if gif is not None:
-        print(f"Wrote {write_gif(gif, watched.frames)}")
+    robot = _Filmed(env, options.gif is not None, seed=options.seed, options={"task": task})
+    return robot, f"{placed(family)}, {task}"
+
+
+def _gymnasium(policy: Policy, name: str, mode: str | None, horizon: int | None) -> Any:
+    """Return an environment by its id, checked to fit the policy."""
+    try:
+        env: Any = gymnasium.make(name, render_mode=mode, max_episode_steps=horizon)
+    except gymnasium.error.Error as error:
+        raise ValueError(f"cannot make {name}: {error}") from error
+    if not isinstance(env.observation_space, gymnasium.spaces.Box):
+        env = gymnasium.wrappers.FlattenObservation(env)
+    shape, size = env.observation_space.shape, policy.observation_size
+    expected = tuple(policy.metadata["action_space"]["shape"])
+    if shape != (size,) or env.action_space.shape != expected:
+        raise ValueError(
+            f"{policy.path} takes {size} observations and gives actions of shape {expected}, but {name} has "
+            f"{env.observation_space} and {env.action_space}"
+        )
+    return env
+
+
+def _period(policy: Policy, robot: Any, options: Run) -> float | None:
+    """Return the control period, or None to run without."""
+    if options.gui or options.fast:  # a window keeps its own time
+        return None
+    if options.rate is not None:
+        return 1 / options.rate
+    found = policy.control_period
+    if found is None and options.udp is None:
+        found = getattr(robot.env.unwrapped, "dt", None)
+    if found is None:
+        raise ValueError(
+            f"{policy.path} does not name its control period; give --rate"
+            + ("" if options.udp else ", or --fast to run without one")
+        )
+    return float(found)
+
+
+def _drive(policy: Policy, robot: Any, period: float | None, options: Run) -> None:
+    max_age = options.safety.max_age
+    if max_age is None and options.udp is not None and period is not None:
+        max_age = 3 * period
+    nominal = period or policy.control_period
+    guard = Guard(
+        policy,
+        safe=options.safety.safe,
+        max_rate=options.safety.max_rate,
+        max_age=max_age,
+        period=nominal,
+        # A simulation that does not wait has no deadline either.
+        deadline=period or 1e6,
+    )
+    loop = ControlLoop(guard, robot, period=period, spin=options.spin)
+    returns: list[float] = []
+    endings: list[Ending] = []
+    steps = options.horizon if options.udp is not None else None
+    try:
+        for _ in range(options.episodes):
+            report = loop.run(steps)
+            returns.append(report.return_)
+            endings.append(report.ended)
+    finally:  # after Ctrl-C too
+        if loop.report.steps:
+            _tell(loop.report, returns, endings, period)
+    if options.udp is not None:
+        _tell_pace(robot.period, period)
+    if not loop.report.steps:
+        raise OSError(f"nothing was run: {'; '.join(loop.report.errors)}")
+
+
+def _tell(
+    report: Report, returns: Sequence[float], endings: Sequence[Ending], period: float | None
+) -> None:
+    if returns:
+        listed = ", ".join(f"{value:.2f}" for value in returns)
+        mean = np.mean(returns)
+        print(f"returns of {counted(len(returns), 'episode')}: {listed} (mean {mean:.2f})")
+    if lost := endings.count("lost"):
+        print(f"lost: {counted(lost, 'episode')} ended as nothing was heard of the robot")
+    calls = counted(report.steps, "call")
+    print(f"time of the policy: {report.inference} over {calls}")
+    print(f"time of a step: {report.step}")
+    if period is not None:
+        print(
+            f"deadlines: {report.missed} of {report.steps} missed at {1 / period:g} Hz, "
+            f"{counted(report.skipped, 'period')} left out"
+        )
+    print(f"guard: {_listed(report.guard) or 'never stepped in'}")
+    if report.robot:
+        print(f"datagrams: {_listed(report.robot)}")
+    if report.errors:
+        print(f"errors: {_listed(report.errors)}")
+
+
+def _tell_pace(own: float | None, period: float | None) -> None:
+    if own is not None and period is not None and abs(own / period - 1) > 0.01:
+        print(
+            f"note: the robot's period is {own * 1e3:g} ms and the policy was run every {period * 1e3:g} ms; "
+            f"--rate {1 / own:g} runs it at the robot's"
+        )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
+
+
+class _Filmed(Stepped):
+    """A simulated robot, of which frames are kept if they are asked for."""
+
+    def __init__(self, env: Any, film: bool, **kwargs: Any) -> None:
+        super().__init__(env, **kwargs)
+        self.frames: list[NDArray[Any]] = []
+        self._film = film
+        dt = getattr(getattr(env, "family", None), "dt", None) or getattr(env.unwrapped, "dt", 0.05)
+        self._every = max(1, round(1 / (FRAMES_PER_SECOND * float(dt))))
+        self._count = 0
+
+    def reset(self) -> Reading:
+        """Begin an episode."""
+        self._count = 0
+        return super().reset()
+
+    def write(self, action: NDArray[Any]) -> None:
+        """Step the environment; keep a frame if one is due."""
+        if self._film and self._count % self._every == 0:
+            self.frames.append(self.env.render())
+        self._count += 1
+        super().write(action)
 
 
 def family_of(policy: Policy, options: Run) -> TaskFamily:

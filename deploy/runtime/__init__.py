@@ -2,9 +2,36 @@
 
 policy = deploy.runtime.Policy("panda.onnx")
 action = policy(observation)
+
+guard = deploy.runtime.Guard(policy, max_age=0.1)               # never raises, only permitted actions
+loop = deploy.runtime.ControlLoop(guard, robot, period=0.02)    # at a fixed period, with its latencies
+report = loop.run()
 """
 
+from metamotor.deploy.runtime.guard import CAUSES, Guard
+from metamotor.deploy.runtime.loop import ControlLoop, Reading, Report, Robot
 from metamotor.deploy.runtime.policy import FORMAT, INPUT, METADATA_KEY, OUTPUT, Latency, Policy
 from metamotor.deploy.runtime.session import open_session
+from metamotor.deploy.runtime.stepped import Stepped
+from metamotor.deploy.runtime.times import Percentiles, Times
+from metamotor.deploy.runtime.udp import UdpRobot
 
-__all__ = ["FORMAT", "INPUT", "METADATA_KEY", "OUTPUT", "Latency", "Policy", "open_session"]
+__all__ = [
+    "CAUSES",
+    "FORMAT",
+    "INPUT",
+    "METADATA_KEY",
+    "OUTPUT",
+    "ControlLoop",
+    "Guard",
+    "Latency",
+    "Percentiles",
+    "Policy",
+    "Reading",
+    "Report",
+    "Robot",
+    "Stepped",
+    "Times",
+    "UdpRobot",
+    "open_session",
+]

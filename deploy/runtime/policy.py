@@ -6,6 +6,7 @@ Shapes: N observations in the batch, O numbers in an observation, A numbers in a
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
+from metamotor.deploy.runtime.bound import Bound
 from metamotor.deploy.runtime.session import open_session
 
 FORMAT = 1
@@ -60,6 +62,9 @@ class Policy:
         self._check_graph()
         self._run = self._session.run
         self._outputs = [OUTPUT]
+        self._shape = (self._size,)
+        example = self._run(self._outputs, {INPUT: np.zeros((1, self._size), np.float32)})[0]
+        self._bound = Bound(self._session, self._size, example)
         self._warm_up()
 
     def __call__(self, observation: ArrayLike) -> NDArray[Any]:
@@ -81,6 +86,9 @@ class Policy:
             raise ValueError(self._not_an_array(observation)) from error
         if values.dtype != np.float32:
             values = self._to_float32(values)
+        # The sum of squares is finite only if every entry is, and takes a third of the time to ask all of them.
+        if values.shape == self._shape and math.isfinite(values.dot(values)):
+            return self._bound(values)
         single = values.ndim == 1
         batch = values[np.newaxis] if single else values
         if batch.ndim != 2 or batch.shape[1] != self._size:
