@@ -1,15 +1,18 @@
-"""A ROS 2 node that runs a policy file: JointStates in, commands for a forward command controller out.
+r"""A ROS 2 node that runs a policy file: JointStates in, commands for a forward command controller out.
 
     python3 policy_node.py --ros-args -p policy:=cart_pole.onnx \
-        -p sources:='["cart.position=slider/position", "cart.velocity=slider/velocity", ...]'
+        -p sources:='["cart.position=slider/position", "cart.velocity=slider/velocity", ...]' \
+        -p scales:='["motor=8.0"]'
 
 All that can be tested without ROS is in bridge.py. Python 3 with rclpy, numpy, onnxruntime and metamotor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import rclpy
-from bridge import Bridge
+from bridge import Bridge, Scale
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
@@ -20,6 +23,11 @@ from std_msgs.msg import Float64MultiArray
 from metamotor.deploy.runtime import Policy
 
 
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Return what "name=value" says, of each text."""
+    return {name: value for name, _, value in (text.partition("=") for text in texts if text)}
+
+
 class PolicyNode(Node):
     """Subscribes to `joint_states`, publishes on `commands` once in every control period."""
 
@@ -28,9 +36,12 @@ class PolicyNode(Node):
         path = self.declare_parameter("policy", "policy.onnx").value
         sources = self.declare_parameter("sources", [""]).value
         max_age = self.declare_parameter("max_age", 0.1).value
-        pairs = [source.partition("=") for source in sources if source]
+        scales = self.declare_parameter("scales", [""]).value
         self.bridge = Bridge(
-            Policy(path), {name: place for name, _, place in pairs}, max_age=max_age
+            Policy(path),
+            pairs(sources),
+            scales={name: Scale(float(factor)) for name, factor in pairs(scales).items()},
+            max_age=max_age,
         )
         self.publisher = self.create_publisher(Float64MultiArray, "commands", 1)
         # Best effort and one deep: a state that comes late is worth nothing.
