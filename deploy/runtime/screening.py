@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 import struct
 from pathlib import Path
@@ -29,10 +30,10 @@ from metamotor.deploy.runtime.wire import (
 
 MAX_BYTES = 256 << 20
 """Of a file: over a hundred times the largest policy measured (docs/untrusted-files.md)."""
-MAX_FIELDS = 500_000
+MAX_FIELDS = 200_000
 """Of a file, which bounds the time that reading it takes."""
-MAX_METADATA = 4 << 20
-"""Bytes of all the metadata."""
+MAX_DEPTH = 64
+"""Of lists and mappings in each other in the metadata's JSON, which whoever reads it goes down into."""
 DOMAINS = ("", "ai.onnx")
 """Two spellings of the standard one."""
 
@@ -164,6 +165,8 @@ _DATA = (
     "double_data",
     "uint64_data",
 )
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(r"[][{}]")
 _FIXED = {"raw_data": 1, "float_data": 4, "double_data": 8}
 """Bytes of a number in the fields that do not hold numbers of varying length."""
 
@@ -243,15 +246,22 @@ def _screen(payload: bytes) -> None:
 
 def _check_metadata(model: dict[str, Any]) -> None:
     entries = model["metadata_props"]
-    size = sum(len(entry.get("key", "")) + len(entry.get("value", "")) for entry in entries)
-    if size > MAX_METADATA:
-        raise RefusedError(f"its metadata has {size} characters, over {MAX_METADATA}")
+    for entry in entries:
+        _check_depth(entry.get("value", ""))
     keys = [entry.get("key", "") for entry in entries]
     if len(set(keys)) < len(keys):
         raise DamagedError("its metadata has a key twice")
     # Settings of a session, which onnxruntime takes from there when its environment says so.
     if "ort_config" in keys:
         raise RefusedError("its metadata configures onnxruntime")
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for bracket in _BRACKET.finditer(_TEXT.sub("", text)):
+        depth += 1 if bracket.group() in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise RefusedError(f"its metadata is more than {MAX_DEPTH} levels deep")
 
 
 def _check_node(node: dict[str, Any]) -> None:

@@ -558,7 +558,8 @@ def _windows(call: Call, kernel: Sequence[int], channels: int) -> Tensor:
     sides = []
     for i, side in enumerate(image):
         room = side + pads[i] + pads[i + count] - gaps[i] * (kernel[i] - 1) - 1
-        slid = max(0, room) // strides[i] + 1 + call.integer("ceil_mode", 0)
+        up = strides[i] - 1 if call.integer("ceil_mode", 0) else 0
+        slid = (max(0, room) + up) // strides[i] + 1
         sides.append(-(-side // strides[i]) if same else slid)
     return Tensor((batch, channels, *sides))
 
