@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from metamotor.meta.checks import check_finite
+from metamotor.meta.files import write_atomically as write_atomically
 from metamotor.meta.untrusted import check_layers, parse_json, read_bytes, screen_tensors
 
 SUFFIX = ".safetensors"
@@ -51,36 +50,6 @@ ENTRIES: dict[str, type | tuple[type, ...]] = {
     "versions": dict,
 }
 """What every document holds."""
-
-
-def write_atomically(
-    path: Path, content: bytes, try_out: Callable[[Path], object] | None = None
-) -> None:
-    """Write a file so that it is either whole or as it was before, whenever the process is killed.
-
-    Args:
-        path: where; folders that are missing are made.
-        content: what.
-        try_out: called with the path of the written file before that gets its name, which it does not if this raises.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if try_out is not None:
-            try_out(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        # Without this the new name may not survive a power cut.
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def checkpoint_path(path: str | Path) -> Path:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from metamotor.envs import BatchEnv, TaskEnv
 from metamotor.meta.actors import Actor
+from metamotor.meta.functional.seeds import derive_seed as derive_seed
 
 Array = NDArray[Any]
 Result_co = TypeVar("Result_co", covariant=True)
@@ -123,16 +124,6 @@ class RolloutJob:
             return self.actor.run(self, workplace)
         env = workplace.env if workplace.batch_env is None else None
         return run_job(self, env, workplace.batch_env, horizon=workplace.horizon)
-
-
-def derive_seed(*path: int) -> int:
-    """Return a seed for one purpose, independent of those of other paths (`numpy.random.SeedSequence`).
-
-    Args:
-        path: what the seed is for, each number below 2³².
-    """
-    # numpy fills up with zeros: without its length, a path would be the same as one with zeros behind it.
-    return int(np.random.SeedSequence((len(path), *path)).generate_state(1)[0])
 
 
 def task_setter(env: gymnasium.Env[Any, Any]) -> Callable[[Any], object]:

@@ -1,4 +1,7 @@
-"""Files that may come from strangers: read with bounds, and checked before a library gets to see them."""
+"""Files that may come from strangers: read with bounds, and checked before a library gets to see them.
+
+The standard library alone, as `metamotor.deploy.runtime` needs parts of it on the robot.
+"""
 
 from __future__ import annotations
 
@@ -64,12 +67,21 @@ def parse_json(text: str | bytes, limit: int = MAX_HEADER) -> Any:
     if len(text) > limit:
         raise ValueError(f"it has {len(text):,} characters of JSON, over {limit:,}")
     text = text.decode() if isinstance(text, bytes) else text
+    check_depth(text)
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def check_depth(text: str) -> None:
+    """Refuse JSON that is so deep that whoever reads it goes down into it for good.
+
+    Raises:
+        ValueError: if it is.
+    """
     depth = 0
     for bracket in _BRACKET.finditer(_TEXT.sub("", text)):
         depth += 1 if bracket.group() in "[{" else -1
         if depth > MAX_DEPTH:
             raise ValueError(f"its JSON is more than {MAX_DEPTH} levels deep")
-    return json.loads(text, object_pairs_hook=_unique)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
-from metamotor import deploy, envs
-from metamotor.deploy.runtime import Policy
+from metamotor import deploy, envs, meta
+from metamotor.deploy.runtime import AdaptivePolicy, Episode, Policy
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MISSING = [name for name in ("cmake", "c++") if shutil.which(name) is None]
@@ -96,6 +96,63 @@ def test_cpp_says_what_is_wrong(policy: Policy, run_policy: Run, tmp_path: Path)
         assert (done.returncode, done.stdout) == (2, ""), arguments
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def random_episodes(robot: AdaptivePolicy, seed: int) -> list[Episode]:
+    """Return three episodes of unequal lengths, in which rewards depend on what was done."""
+    rng, kind = np.random.default_rng(seed), robot.metadata["action"]["kind"]
+    found = []
+    for steps in (25, 25, 17):
+        observations = rng.normal(size=(steps, len(robot.observation_names))).astype(np.float32)
+        if kind == "categorical":
+            actions = rng.integers(robot.metadata["action"]["choices"], size=steps)
+            rewards = actions * observations[:, 0]
+        else:
+            size = len(robot.metadata["action"]["low"])
+            actions = rng.normal(size=(steps, size)).astype(np.float32)
+            rewards = actions[:, 0] * observations[:, 0] - 0.1 * (actions**2).sum(1)
+        found.append(Episode(observations, actions, rewards.astype(np.float64)))
+    return found
+
+
+def table(episodes: list[Episode]) -> str:
+    rows = [
+        np.concatenate([[index], observation, np.atleast_1d(action), [reward]])
+        for index, episode in enumerate(episodes)
+        for observation, action, reward in zip(*episode, strict=True)
+    ]
+    return lines(np.array(rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maml", "mpo", "es"])
+def test_cpp_adapts_as_python_does(name: str, run_policy: Run, tmp_path: Path) -> None:
+    learner: Any = {"maml": meta.MAML, "mpo": meta.MPO, "es": meta.ES}[name]
+    learner = learner.load(f"zoo:PointNavigation/{name}")
+    path = deploy.export_adaptation(learner, tmp_path / "adapt.onnx")
+    robot = AdaptivePolicy(path)
+    rows = np.random.default_rng(9).normal(size=(50, len(robot.observation_names)))
+    rows = rows.astype(np.float32)
+    words: list[object] = [path]
+    before = np.stack([robot(row) for row in rows])
+    np.testing.assert_allclose(numbers(run_policy(*words, given=lines(rows))), before, atol=1e-6)
+    for update in range(2):
+        episodes = random_episodes(robot, update)
+        experience = tmp_path / f"{update}.csv"
+        experience.write_text("# episode, observation, action, reward\n" + table(episodes))
+        words += ["--adapt", experience]
+        if robot.metadata["method"] == "hill_climbing":
+            done = run_policy(*words)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert "cannot learn from recorded episodes" in done.stderr
+            return
+        robot.adapt_from(episodes)
+        expected = np.stack([robot(row) for row in rows])
+        assert np.abs(expected - before).max() > 1e-3  # the update did something
+        found = numbers(run_policy(*words, given=lines(rows)))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    experience.write_text("0,1\n")
+    assert "numbers a line" in run_policy(*words).stderr
 
 
 # The ROS 2 example, without ROS --------------------------------------------------------------------
@@ -247,7 +304,9 @@ def test_sources_and_units_that_make_no_sense_are_refused(clock: Clock) -> None:
 
 def test_the_node_is_python_and_the_bridge_needs_no_ros() -> None:
     compile((EXAMPLES / "ros2" / "policy_node.py").read_text(), "policy_node.py", "exec")
-    program = "import sys, bridge; print(sorted(set(sys.modules) & {'rclpy', 'torch', 'gymnasium'}))"
+    program = (
+        "import sys, bridge; print(sorted(set(sys.modules) & {'rclpy', 'torch', 'gymnasium'}))"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -6,8 +6,12 @@ action = policy(observation)
 guard = deploy.runtime.Guard(policy, max_age=0.1)               # never raises, only permitted actions
 loop = deploy.runtime.ControlLoop(guard, robot, period=0.02)    # at a fixed period, with its latencies
 report = loop.run()
+
+policy = deploy.runtime.AdaptivePolicy("adapt.onnx")            # adapts to the robot that it is on
 """
 
+from metamotor.deploy.runtime.adaptive import Adapted, AdaptivePolicy
+from metamotor.deploy.runtime.episodes import Episode
 from metamotor.deploy.runtime.guard import CAUSES, Guard
 from metamotor.deploy.runtime.loop import ControlLoop, Reading, Report, Robot
 from metamotor.deploy.runtime.policy import FORMAT, INPUT, METADATA_KEY, OUTPUT, Latency, Policy
@@ -22,7 +26,10 @@ __all__ = [
     "INPUT",
     "METADATA_KEY",
     "OUTPUT",
+    "Adapted",
+    "AdaptivePolicy",
     "ControlLoop",
+    "Episode",
     "Guard",
     "Latency",
     "Percentiles",

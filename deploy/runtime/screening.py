@@ -9,12 +9,8 @@ Source: onnx.proto3 of ONNX 1.20 for the field numbers.
 
 from __future__ import annotations
 
-import math
 import os
-import re
-import stat
 import struct
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from metamotor.deploy.runtime.sizes import MAX_VALUES, RULES, Tensor, check_shape, check_sizes
@@ -27,13 +23,12 @@ from metamotor.deploy.runtime.wire import (
     parse,
     unpack,
 )
+from metamotor.meta.untrusted import check_depth, read_bytes
 
 MAX_BYTES = 256 << 20
 """Of a file: over a hundred times the largest policy measured (docs/untrusted-files.md)."""
 MAX_FIELDS = 200_000
 """Of a file, which bounds the time that reading it takes."""
-MAX_DEPTH = 64
-"""Of lists and mappings in each other in the metadata's JSON, which whoever reads it goes down into."""
 DOMAINS = ("", "ai.onnx")
 """Two spellings of the standard one."""
 
@@ -165,8 +160,6 @@ _DATA = (
     "double_data",
     "uint64_data",
 )
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(r"[][{}]")
 _FIXED = {"raw_data": 1, "float_data": 4, "double_data": 8}
 """Bytes of a number in the fields that do not hold numbers of varying length."""
 
@@ -178,17 +171,7 @@ def read_model(path: str | os.PathLike[str]) -> bytes:
         OSError: if it cannot be read.
         ValueError: if it is too large or not a regular file.
     """
-    # Without O_NONBLOCK a named pipe would be waited for.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path} is not a regular file")
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(
-            f"{Path(path)} has more than {MAX_BYTES >> 20} MiB, which no policy needs"
-        )
-    return content
+    return read_bytes(path, MAX_BYTES)
 
 
 def screen(payload: bytes, source: str) -> None:
@@ -247,21 +230,16 @@ def _screen(payload: bytes) -> None:
 def _check_metadata(model: dict[str, Any]) -> None:
     entries = model["metadata_props"]
     for entry in entries:
-        _check_depth(entry.get("value", ""))
+        try:
+            check_depth(entry.get("value", ""))
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
     keys = [entry.get("key", "") for entry in entries]
     if len(set(keys)) < len(keys):
         raise DamagedError("its metadata has a key twice")
     # Settings of a session, which onnxruntime takes from there when its environment says so.
     if "ort_config" in keys:
         raise RefusedError("its metadata configures onnxruntime")
-
-
-def _check_depth(text: str) -> None:
-    depth = 0
-    for bracket in _BRACKET.finditer(_TEXT.sub("", text)):
-        depth += 1 if bracket.group() in "[{" else -1
-        if depth > MAX_DEPTH:
-            raise RefusedError(f"its metadata is more than {MAX_DEPTH} levels deep")
 
 
 def _check_node(node: dict[str, Any]) -> None:

@@ -530,7 +530,9 @@ def _letters(call: Call) -> tuple[dict[str, int], str]:
     for index, letters in enumerate(names):
         shape = call.tensor(index).shape
         if len(letters) != len(shape):
-            raise DamagedError(f"the operator 'Einsum' takes {len(shape)} sides as {letters[:40]!r}")
+            raise DamagedError(
+                f"the operator 'Einsum' takes {len(shape)} sides as {letters[:40]!r}"
+            )
         for letter, side in zip(letters, shape, strict=True):
             sides[letter] = max(side, sides.get(letter, 0))
     if not set(result) <= set(sides):

@@ -7,7 +7,7 @@ Shapes: d parameters, n pairs, O numbers of an observation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -107,7 +107,33 @@ def hill_climb(
     mode: ClimbMode,
     repeats: int,
 ) -> Climbed:
-    """Climb by trying perturbations of the best so far, taking what was measured to be better.
+    """Climb by trying perturbations of the best so far, taking what was measured to be better; see `climb`.
+
+    Args:
+        start: (d,).
+        evaluate: the mean return of parameters over so many fresh episodes.
+        perturb: draws a candidate around parameters.
+        episodes: that may be run in all, those of the start included.
+        mode: what repeats are used for.
+        repeats: P.
+
+    Raises:
+        ValueError: if the episodes do not suffice to compare one candidate with the start.
+    """
+    search = climb(start, perturb, episodes=episodes, mode=mode, repeats=repeats)
+    trial = next(search)
+    while True:
+        try:
+            trial = search.send(evaluate(*trial))
+        except StopIteration as end:
+            climbed: Climbed = end.value
+            return climbed
+
+
+def climb(
+    start: Array, perturb: Callable[[Array], Array], *, episodes: int, mode: ClimbMode, repeats: int
+) -> Generator[tuple[Array, int], float, Climbed]:
+    """Yield parameters and over how many episodes they are to be measured; be sent their mean return.
 
     "average" (ES-MAML, Song et al. 2020, arXiv:1910.01215) measures each candidate over `repeats` episodes; "batch"
     (batch hill-climbing, Song et al. 2020, arXiv:2003.01239) measures `repeats` candidates over one episode
@@ -115,7 +141,6 @@ def hill_climb(
 
     Args:
         start: (d,).
-        evaluate: the mean return of parameters over so many fresh episodes.
         perturb: draws a candidate around parameters.
         episodes: that may be run in all, those of the start included.
         mode: what repeats are used for.
@@ -130,15 +155,15 @@ def hill_climb(
             f"hill climbing (climb_mode={mode!r}, climb_repeats={repeats}) needs at least {2 * each} episodes an "
             f"update, {each} for the policy as it is and {each} for a candidate, got {episodes}"
         )
-    best, best_return = start, evaluate(start, each)
-    start_return = best_return
+    start_return = yield start, each
+    best, best_return = start, start_return
     candidates = episodes // each - 1
     round_size = 1 if mode == "average" else repeats
     for first in range(0, candidates, round_size):
         centre = best
         for _ in range(min(round_size, candidates - first)):
             candidate = perturb(centre)
-            value = evaluate(candidate, each)
+            value = yield candidate, each
             if value > best_return:
                 best, best_return = candidate, value
     return Climbed(best, start_return, best_return)

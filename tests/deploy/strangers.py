@@ -1,7 +1,8 @@
 """Files as a stranger could write them, and a program that opens many of them under watch.
 
-`python -m tests.deploy.strangers SEED COUNT FILE...` opens mutations of the files and made-up models, and ends with the counts of
-what was opened and refused; anything but a `ValueError`, and any file written, program started or socket opened, ends it otherwise.
+`python -m tests.deploy.strangers SEED COUNT FILE...` opens mutations of the files and made-up models, and ends with the
+counts of what was opened and refused; anything but a `ValueError`, and any file written, program started or socket
+opened, ends it otherwise.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
             values: list[Any] = [b"", b"/etc/passwd", 0, 1, -1, 1 << 40, rng.randbytes(9)]
             data[at:at] = field(rng.randint(1, 30), rng.choice(values))
         else:
-            data[at : at + 1] = varint(rng.choice([0, 1, 127, 128, 1 << 31, 1 << 32, (1 << 64) - 1]))
+            data[at : at + 1] = varint(
+                rng.choice([0, 1, 127, 128, 1 << 31, 1 << 32, (1 << 64) - 1])
+            )
     return bytes(data)
 
 

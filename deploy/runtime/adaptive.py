@@ -1,0 +1,584 @@
+"""A policy that adapts on the robot, with numpy and onnxruntime alone.
+
+    policy = AdaptivePolicy("adapt.onnx")
+    for _ in range(policy.episodes):
+        observation, over = robot.reset(), False
+        while not over:
+            observation, reward, fallen = robot.step(policy.act(observation))
+            over = policy.observe(reward, terminated=fallen)
+    policy.adapt()
+    action = policy(observation)
+    policy.save("adapted.onnx")                 # which `deploy.runtime.Policy` runs
+
+Shapes: O numbers of an observation, A of an action, T steps of an episode.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from metamotor.deploy.runtime.acting import ACTION, LOG_STD, SwappablePolicy, distribution
+from metamotor.deploy.runtime.episodes import Episode
+from metamotor.deploy.runtime.methods import (
+    METHODS,
+    Gradient,
+    HillClimbing,
+    Leg,
+    Memory,
+    Method,
+    Remembering,
+    Search,
+    Weights,
+)
+from metamotor.deploy.runtime.onnx_file import as_plain, initializers
+from metamotor.deploy.runtime.policy import METADATA_KEY, Policy
+from metamotor.deploy.runtime.session import open_session
+from metamotor.meta.files import write_atomically
+from metamotor.meta.functional.seeds import derive_seed
+
+Array = NDArray[Any]
+
+ADAPTATION_FORMAT = 1
+"""The version of the files that this module reads and `deploy.export_adaptation` writes."""
+ADAPTATION_KEY, POLICY_KEY = "metamotor_adaptation", "metamotor_policy"
+"""Of the ONNX metadata: the description as JSON, and the policy file in base64."""
+ENTRIES = (
+    *("method", "learner", "episodes", "horizon", "weights"),
+    *("observations", "action", "policy"),
+)
+"""What every description holds."""
+
+
+class Adapted(NamedTuple):
+    """What an update was made from, and what it took."""
+
+    updates: int
+    """Updates since the meta-parameters, this one included."""
+    episodes: int
+    """That it was made from."""
+    steps: int
+    """In all of them."""
+    mean_return: float
+    """Of these episodes: before the update, or along the climb."""
+    milliseconds: float
+    """That the update itself took."""
+
+
+class AdaptivePolicy:
+    """A policy file written by `deploy.export_adaptation`: it acts, collects episodes and adapts to its robot.
+
+    `act` explores as the learner does when it collects experience, and is followed by `observe`; a call acts without
+    noise by the weights of the last update and is not recorded, as with `Policy`. With the same seed, actions and
+    updates are those of the learner's own `adapt` up to rounding.
+
+    Args:
+        path: the `.onnx` file.
+        episodes: of each update; those of the training by default.
+        seed: of the actions' noise.
+        threads: of one call.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, is not a file of `deploy.export_adaptation`, or was written by a newer metamotor.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        episodes: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+    ) -> None:
+        self.path = Path(path)
+        payload = _read(self.path)
+        session = open_session(payload, threads=threads, source=str(self.path))
+        entries = session.get_modelmeta().custom_metadata_map
+        self._document = _document(entries, self.path)
+        self._hash = hashlib.sha256(payload).hexdigest()
+        self._policy_file = _policy_file(entries, self.path)
+        self.episodes = _whole("episodes", episodes, self._document["episodes"], 1)
+        self.seed = _whole("seed", seed, 0, 0)
+        self._distribution = distribution(self._document["action"])
+        self._names = tuple(str(own["name"]) for own in self._document["observations"])
+        kind = METHODS[self._document["method"]]
+        self._method: Method = kind(session, self._document)
+        self._memory = self._memory_before = self._memory_of_update = Memory(np.zeros(0), np.zeros(0))
+        held = initializers(self._policy_file) if self._policy_file else {}
+        self._meta: Weights = {name: held[name] for name in self._document["weights"]}
+        fixed = self._document[self._document["method"]].get(LOG_STD, ())
+        self._log_std = self._meta.get(LOG_STD, np.array(fixed, np.float32))
+        self._policy: SwappablePolicy | None = None
+        self._explorer: SwappablePolicy | None = None
+        if self._policy_file:
+            written = open_session(self._policy_file, threads=threads, source=str(self.path))
+            self._policy, self._explorer = (SwappablePolicy(written, self._meta) for _ in range(2))
+        self.reset()
+
+    # Acting ---------------------------------------------------------------------------------------
+
+    def __call__(self, observation: ArrayLike) -> Array:
+        """Return the deterministic action (A,) by the weights of the last update; it is not recorded.
+
+        Raises:
+            ValueError: if the observation is not (O,) finite numbers, or this policy is nothing without its memory.
+        """
+        if self._policy is None:
+            raise ValueError(
+                f"{self.path.name} acts by its memory alone (head 'rl2'), which a call does not have: use "
+                "act(observation, deterministic=True) and observe(...)"
+            )
+        return self._policy(self._checked(observation))[0]
+
+    def outputs(self, observation: ArrayLike) -> Array:
+        """Return the mean (A,) or the logits (N,) by the weights of the last update, or by memory if that is all.
+
+        Raises:
+            ValueError: as for a call.
+        """
+        observed = self._checked(observation)
+        if self._policy is not None:
+            return self._policy(observed)[1]
+        assert isinstance(self._method, Remembering)
+        return self._method.read(self._memory, observed)[1]
+
+    def act(self, observation: ArrayLike, *, deterministic: bool = False) -> Array:
+        """Return an action inside the action space that explores, and remember it until `observe`.
+
+        Args:
+            observation: (O,), what the sensors say.
+            deterministic: without noise; what is collected so is for an evaluation rather than for an update.
+
+        Raises:
+            ValueError: if the observation is not (O,) finite numbers, the action before this one was not followed by
+                `observe`, or the episodes of this update are complete.
+        """
+        observed = self._checked(observation)
+        if self._pending is not None:
+            raise ValueError("the action before this one has no reward yet: call observe(reward, …)")
+        if self._leg is None:
+            raise ValueError(
+                f"the {len(self._collected)} episodes of this update are complete: call adapt()"
+            )
+        if not self._steps:
+            self._begin_episode()
+        outputs = self._outputs(observed)
+        quiet = deterministic or self._noise is None
+        noise = None if quiet else self._noise[len(self._steps)]  # type: ignore[index]
+        action = self._distribution.choose(outputs, noise)
+        self._pending = observed, action, outputs
+        return self._distribution.applied(action)
+
+    def observe(self, reward: float, terminated: bool = False, truncated: bool = False) -> bool:
+        """Take what came of the last action; return whether the episode is over.
+
+        Args:
+            reward: of the step.
+            terminated: the episode ended by itself, such as by a fall.
+            truncated: it was cut off. It is over after `horizon` steps anyway.
+
+        Raises:
+            ValueError: if there was no action, or the reward is not finite; nothing is recorded then.
+        """
+        if self._pending is None:
+            raise ValueError("there is no action that this reward is of: call act(observation) first")
+        value = float(reward)
+        if not np.isfinite(value):
+            raise ValueError(f"the reward must be a finite number, got {reward!r}")
+        observed, action, _ = self._pending
+        self._pending = None
+        self._steps.append((observed, action, value))
+        if isinstance(self._method, Remembering):
+            self._memory = self._method.remember(self._memory, self._hidden, action, value)
+        over = bool(terminated or truncated or len(self._steps) >= self.horizon)
+        if over:
+            self._end_episode()
+        return over
+
+    def abandon(self) -> None:
+        """Forget the running episode, such as one in which someone had to step in."""
+        self._steps.clear()
+        self._pending = None
+        if isinstance(self._method, Remembering):
+            self._memory = self._memory_before
+
+    @property
+    def log_prob(self) -> float:
+        """The log-probability of the action that `observe` is waited for, before it was brought inside the space."""
+        if self._pending is None:
+            raise ValueError("there is no action: call act(observation) first")
+        _, action, outputs = self._pending
+        return self._distribution.log_prob(outputs, action, self._weights_of_leg[LOG_STD])
+
+    # Adapting -------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether the episodes of this update are complete."""
+        return self._leg is None
+
+    @property
+    def collected(self) -> tuple[Episode, ...]:
+        """The whole episodes of this update so far."""
+        return tuple(self._collected)
+
+    @property
+    def episode_seeds(self) -> list[int]:
+        """The seeds that the learner's own `adapt` would reset its environment with in the present leg of episodes."""
+        return list(self._episode_seeds)
+
+    def adapt(self) -> Adapted:
+        """Update the policy by the episodes that were collected, and begin to collect for the next update.
+
+        With fewer episodes than `episodes` a gradient has more noise, and memory knows less; hill climbing needs all.
+
+        Raises:
+            ValueError: if an episode is running, none was collected, too few were for hill climbing, or what comes out
+                is not finite; the weights stay as they were.
+        """
+        if self._steps or self._pending is not None:
+            raise ValueError("an episode is running: end it by observe(…, truncated=True), or abandon()")
+        if not self._collected:
+            raise ValueError("there is nothing to adapt to: no episode was collected")
+        start = time.perf_counter_ns()
+        if isinstance(self._method, Remembering):
+            weights = self._written()
+        elif isinstance(self._method, Gradient):
+            weights = self._method.adapted(self._weights, self._collected, self.updates)
+        elif self._found is not None:
+            weights = self._found
+        else:
+            raise ValueError(
+                f"hill climbing compares {self.episodes} episodes in all, and has {len(self._collected)}: "
+                "go on with act(observation)"
+            )
+        taken = time.perf_counter_ns() - start + self._searching
+        return self._take(weights, self._collected, taken / 1e6)
+
+    def adapt_from(self, episodes: Iterable[Sequence[Any]]) -> Adapted:
+        """Update the policy by recorded episodes; those that were being collected are forgotten.
+
+        Args:
+            episodes: each with its observations (T, O), actions (T, A) or (T,) before they were brought inside the
+                action space, and rewards (T,), in this order, such as an `Episode`.
+
+        Raises:
+            ValueError: if there are none, or an array has the wrong shape or is not finite.
+            TypeError: if this policy adapts by trying things out.
+        """
+        if isinstance(self._method, HillClimbing):
+            raise TypeError(
+                f"{self.path.name} adapts by hill climbing, which has to try candidates itself, and cannot learn "
+                "from recorded episodes"
+            )
+        recorded = [self._recorded(index, own) for index, own in enumerate(episodes)]
+        if not recorded:
+            raise ValueError("adapt_from needs at least one episode, got none")
+        start = time.perf_counter_ns()
+        if isinstance(self._method, Remembering):
+            self._memory = self._method.encode(self._memory_of_update, recorded)
+            weights = self._written()
+        else:
+            weights = self._method.adapted(self._weights, recorded, self.updates)
+        return self._take(weights, recorded, (time.perf_counter_ns() - start) / 1e6)
+
+    def reset(self) -> None:
+        """Go back to the meta-parameters, and forget all episodes."""
+        self.updates = 0
+        self._history = {"episodes": 0, "steps": 0}
+        self._weights = self._meta
+        if isinstance(self._method, Remembering):
+            self._memory = self._method.start()
+            self._weights = self._written()
+        if self._policy is not None:
+            self._policy.load(self._weights)
+        self._start_update()
+
+    # What it is -----------------------------------------------------------------------------------
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What `deploy.export_adaptation` wrote beside the graphs."""
+        return self._document
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Copies of the weights of the last update, by name."""
+        return {name: value.copy() for name, value in self._weights.items()}
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered of the task; empty for a policy without memory."""
+        return self._memory
+
+    @property
+    def horizon(self) -> int:
+        """Steps after which an episode is over."""
+        return int(self._document["horizon"])
+
+    @property
+    def control_period(self) -> float | None:
+        """Time between two actions for which the policy was trained [s], or None if the file does not say."""
+        period = self._document.get("control_period")
+        return None if period is None else float(period)
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """Names of the observation's numbers, in order."""
+        return self._names
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the policy of the last update as a plain file for `Policy`, whole or not at all; return where.
+
+        Its metadata says which file it was adapted from, and on how much experience.
+
+        Raises:
+            ValueError: if the path does not end in ".onnx", or this policy is nothing without its memory.
+        """
+        target = Path(path)
+        if target.suffix != ".onnx":
+            raise ValueError(f"the policy file must be called *.onnx, got {target}")
+        if not self._policy_file:
+            raise ValueError(
+                f"{self.path.name} acts by its memory alone (head 'rl2'): there is no policy to save apart from it"
+            )
+        metadata = {METADATA_KEY: json.dumps(self._saved_metadata(), allow_nan=False)}
+        written = as_plain(self._policy_file, self._weights, (ACTION,), metadata)
+        write_atomically(target, written, Policy)
+        return target
+
+    def __repr__(self) -> str:
+        """Return the file, how it adapts, and how far it has."""
+        return (
+            f"AdaptivePolicy({str(self.path)!r}: {self._document['learner']} by {self._document['method']}, "
+            f"{self.updates} updates)"
+        )
+
+    # Episodes -------------------------------------------------------------------------------------
+
+    def _start_update(self) -> None:
+        self._collected: list[Episode] = []
+        self._steps: list[tuple[Array, Array, float]] = []
+        self._pending: tuple[Array, Array, Array] | None = None
+        self._found: Weights | None = None
+        self._searching = 0
+        if isinstance(self._method, Remembering):
+            self._memory_of_update = self._memory_before = self._memory
+        seed = derive_seed(self.seed, self.updates)
+        self._search: Search | None = None
+        if isinstance(self._method, HillClimbing):
+            self._search = self._method.search(self._weights, self.updates, seed, self.episodes)
+            self._start_leg(next(self._search))
+        else:
+            self._start_leg(Leg(self._weights, self.episodes, seed, deterministic=False))
+
+    def _start_leg(self, leg: Leg) -> None:
+        self._leg: Leg | None = leg
+        self._left = leg.episodes
+        self._weights_of_leg = {LOG_STD: self._log_std, **leg.weights}
+        self._rng = np.random.default_rng(leg.seed)
+        self._episode_seeds = self._rng.integers(2**31, size=leg.episodes).tolist()
+        if self._explorer is not None:
+            self._explorer.load(leg.weights)
+
+    def _begin_episode(self) -> None:
+        assert self._leg is not None
+        self._noise = None
+        if not self._leg.deterministic:
+            log_std = self._weights_of_leg[LOG_STD]
+            self._noise = self._distribution.draw_noise(self._rng, self.horizon, log_std)
+
+    def _outputs(self, observed: Array) -> Array:
+        if not isinstance(self._method, Remembering):
+            assert self._explorer is not None
+            return self._explorer(observed)[1]
+        self._hidden, outputs = self._method.read(self._memory, observed)
+        if self._method.rewrites or not self._method.is_written:
+            return np.asarray(outputs)
+        assert self._explorer is not None
+        if not self._steps:
+            self._explorer.load(self._method.write(self._memory, self._weights, observed))
+        return self._explorer(observed)[1]
+
+    def _end_episode(self) -> None:
+        observations, actions, rewards = zip(*self._steps, strict=True)
+        self._collected.append(
+            Episode(np.stack(observations), np.stack(actions), np.array(rewards))
+        )
+        self._steps.clear()
+        if isinstance(self._method, Remembering):
+            self._memory = self._memory_before = self._method.end(self._memory)
+        assert self._leg is not None
+        self._left -= 1
+        if self._left:
+            return
+        count, self._leg = self._leg.episodes, None
+        if self._search is not None:
+            start = time.perf_counter_ns()
+            try:
+                self._start_leg(self._search.send(self._collected[-count:]))
+            except StopIteration as end:
+                self._found = end.value
+            self._searching += time.perf_counter_ns() - start
+
+    def _written(self) -> Weights:
+        assert isinstance(self._method, Remembering)
+        if not self._method.is_written:
+            return self._weights
+        return self._method.write(self._memory, self._weights)
+
+    def _take(
+        self, weights: Weights, episodes: Sequence[Episode], milliseconds: float
+    ) -> Adapted:
+        self._weights = weights
+        if self._policy is not None:
+            self._policy.load(weights)
+        self.updates += 1
+        steps = sum(len(own.rewards) for own in episodes)
+        self._history["episodes"] += len(episodes)
+        self._history["steps"] += steps
+        mean_return = float(np.mean([own.rewards.sum() for own in episodes]))
+        told = Adapted(self.updates, len(episodes), steps, mean_return, milliseconds)
+        self._start_update()
+        return told
+
+    def _checked(self, observation: ArrayLike) -> Array:
+        """Return an observation as float32, or refuse it."""
+        try:
+            values = np.asarray(observation)
+            if values.dtype != np.float32:
+                if values.dtype.kind not in "fiu":
+                    raise TypeError
+                with np.errstate(over="ignore"):  # too large for float32: refused with its name below
+                    values = values.astype(np.float32)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{self.path.name} expects an observation of {len(self._names)} real numbers, got {observation!r:.80}"
+            ) from None
+        if values.shape != (len(self._names),):
+            raise ValueError(
+                f"{self.path.name} expects an observation of shape ({len(self._names)},), got {values.shape}"
+            )
+        if not np.isfinite(values).all():
+            named = zip(self._names, values, strict=True)
+            broken = [f"{name} = {value}" for name, value in named if not np.isfinite(value)]
+            raise ValueError(
+                f"{self.path.name} got an observation that is not finite: {', '.join(broken[:8])}"
+            )
+        return values
+
+    def _recorded(self, index: int, episode: Sequence[Any]) -> Episode:
+        """Return a recorded episode as one of this policy's own, or refuse it."""
+        try:
+            observations, actions, rewards = (np.asarray(part) for part in episode)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"episode {index} must be observations (T, O), actions (T, A) and rewards (T,): {error}"
+            ) from None
+        steps = len(rewards) if rewards.ndim == 1 else 0
+        if not steps:
+            raise ValueError(
+                f"the rewards of episode {index} must be one number a step, got the shape {rewards.shape}"
+            )
+        if observations.shape != (steps, len(self._names)):
+            raise ValueError(
+                f"the observations of episode {index} must have the shape ({steps}, {len(self._names)}), one row a "
+                f"reward, got {observations.shape}"
+            )
+        for name, part in (("observations", observations), ("rewards", rewards)):
+            if part.dtype.kind not in "fiu" or not np.isfinite(part).all():
+                raise ValueError(f"the {name} of episode {index} are not finite numbers")
+        self._distribution.check(actions, steps)
+        kind = np.int64 if actions.ndim == 1 else np.float32
+        return Episode(
+            observations.astype(np.float32), actions.astype(kind), rewards.astype(np.float64)
+        )
+
+    def _saved_metadata(self) -> dict[str, Any]:
+        """Return the metadata of the policy as it is adapted."""
+        own = dict(self._document["policy"])
+        period = self.control_period
+        steps = self._history["steps"]
+        return {
+            **own,
+            "weights_sha256": _weights_sha256(self._weights),
+            "adapted": {
+                "updates": self.updates,
+                **self._history,
+                "robot_seconds": None if period is None else steps * period,
+                "base_weights_sha256": own.get("weights_sha256"),
+                "adaptation_sha256": self._hash,
+            },
+        }
+
+
+def _whole(name: str, given: Any, default: Any, least: int) -> int:
+    value = default if given is None else given
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a directory; give the .onnx file that deploy.export_adaptation wrote"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}; write one with metamotor.deploy.export_adaptation"
+        )
+    return path.read_bytes()
+
+
+def _document(entries: Mapping[str, str], path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(entries.get(ADAPTATION_KEY, "null"))
+    except json.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        plain = METADATA_KEY in entries
+        told = "is a plain policy, which deploy.runtime.Policy runs and" if plain else "is an ONNX file that"
+        raise ValueError(
+            f"{path} {told} does not adapt; write one that does with metamotor.deploy.export_adaptation"
+        )
+    if document["format"] > ADAPTATION_FORMAT:
+        raise ValueError(
+            f"{path} has format {document['format']}, this metamotor reads up to {ADAPTATION_FORMAT}; upgrade "
+            "metamotor here"
+        )
+    missing = sorted(set(ENTRIES) - set(document))
+    if missing or document["method"] not in METHODS:
+        raise ValueError(
+            f"{path} is not consistent: its metadata lacks {', '.join(missing) or 'a method that is known here'}; "
+            "export the learner again"
+        )
+    return document
+
+
+def _policy_file(entries: Mapping[str, str], path: Path) -> bytes:
+    """Return the policy inside the file; nothing if it has none."""
+    try:
+        return base64.b64decode(entries.get(POLICY_KEY, ""), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"{path} is damaged: its policy cannot be read; copy it again") from None
+
+
+def _weights_sha256(weights: Weights) -> str:
+    """Return the hash of weights: names, types, shapes and bytes in the order of the names."""
+    digest = hashlib.sha256()
+    for name, values in sorted(weights.items()):
+        digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
