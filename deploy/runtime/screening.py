@@ -13,7 +13,9 @@ import os
 import struct
 from typing import Any, NamedTuple
 
-from metamotor.deploy.runtime.sizes import MAX_VALUES, RULES, Tensor, check_shape, check_sizes
+from metamotor.deploy.runtime.rules import RULES
+from metamotor.deploy.runtime.shapes import MAX_VALUES, Tensor, check_shape
+from metamotor.deploy.runtime.sizes import check_sizes
 from metamotor.deploy.runtime.wire import (
     Budget,
     DamagedError,

@@ -68,7 +68,7 @@ def made_up(rng: random.Random) -> bytes:
     import onnx
     from onnx import TensorProto, helper
 
-    from metamotor.deploy.runtime.sizes import RULES
+    from metamotor.deploy.runtime.rules import RULES
 
     names = ["x", "w", "k", "s"]
     big = [0, 1, 2, 3, 4, 7, -1, 1000, 1 << 20, 1 << 40]

@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from metamotor.deploy.runtime import open_session
+from metamotor.deploy.runtime.rules import RULES
 from metamotor.deploy.runtime.screening import read_model, screen
-from metamotor.deploy.runtime.sizes import MAX_ELEMENTS, RULES, sizes_of
+from metamotor.deploy.runtime.shapes import MAX_ELEMENTS, Tensor
+from metamotor.deploy.runtime.sizes import sizes_of
 from tests.deploy.strangers import field, made_up, mutate, varint
 
 Change = Callable[[onnx.ModelProto], object]
@@ -432,8 +434,6 @@ def bound_of(content: bytes, batch: int) -> tuple[int, ...]:
     graph = parse(memoryview(content), _MODEL, "model", Budget(10_000))["graph"]
     alive = _initializers(graph)
     for value in graph["input"]:
-        from metamotor.deploy.runtime.sizes import Tensor
-
         sides = _declared(value)
         assert sides is not None
         alive[value["name"]] = Tensor(tuple(batch if side is None else side for side in sides))
