@@ -190,7 +190,7 @@ class Stub:
     """A policy that answers with its first observations."""
 
     def __init__(self, observations: list[Any], actions: list[Any]) -> None:
-        self.metadata = {
+        self.metadata: dict[str, Any] = {
             "control_period": 0.02,
             "observations": observations,
             "actions": actions,

@@ -19,7 +19,7 @@ Rule = Callable[[Call], list[Tensor]]
 
 def work_of(call: Call, made: Sequence[Tensor]) -> int:
     """Return about how many multiplications an operator takes, for what it makes."""
-    out = made[0].count if made else 0
+    out = made[0].elements if made else 0
     operator = call.operator
     if operator in ("MatMul", "MatMulInteger"):
         return out * (call.tensor(0).shape or (1,))[-1]
@@ -31,10 +31,10 @@ def work_of(call: Call, made: Sequence[Tensor]) -> int:
         return out * math.prod(call.integers("kernel_shape"))
     if operator in _GATES:
         steps, batch, _ = call.tensor(0).shape
-        return steps * batch * (call.tensor(1).count + call.tensor(2).count)
+        return steps * batch * (call.tensor(1).elements + call.tensor(2).elements)
     if operator == "Einsum":
         return math.prod(_letters(call)[0].values())
-    return max([out, *(tensor.count for tensor in call.given if tensor)])
+    return max([out, *(tensor.elements for tensor in call.given if tensor)])
 
 
 def _broadcast(*shapes: Shape) -> Shape:
@@ -51,7 +51,7 @@ def _elementwise(call: Call) -> list[Tensor]:
 
 def _arithmetic(call: Call, given: Sequence[Tensor]) -> Shape | None:
     """Return the sums or products of known values, which grow with what they are made of; None for all else."""
-    if call.operator not in ("Add", "Mul", "Max", "Min") or len(given) != 2:
+    if call.operator not in _COMBINE or len(given) != 2:
         return None
     first, second = (tensor.values for tensor in given)
     if first is None or second is None or min((*first, *second), default=0) < 0:
@@ -60,13 +60,7 @@ def _arithmetic(call: Call, given: Sequence[Tensor]) -> Shape | None:
     if min(len(first), len(second)) not in (1, size) or size == 0:
         return None
     pairs = zip(first * (size // len(first)), second * (size // len(second)), strict=False)
-    combine = {
-        "Add": sum,
-        "Mul": math.prod,
-        "Max": max,
-        "Min": min,
-    }[call.operator]
-    return tuple(_bounded(int(combine(pair))) for pair in pairs)
+    return tuple(_bounded(int(_COMBINE[call.operator](pair))) for pair in pairs)
 
 
 def _bounded(value: int) -> int:
@@ -95,7 +89,7 @@ def _shape(call: Call) -> list[Tensor]:
 
 
 def _size(call: Call) -> list[Tensor]:
-    return [Tensor((), (call.tensor(0).count,))]
+    return [Tensor((), (call.tensor(0).elements,))]
 
 
 def _reshape(call: Call) -> list[Tensor]:
@@ -108,7 +102,7 @@ def _reshape(call: Call) -> list[Tensor]:
     rest = math.prod(side for side in target if side != -1)
     if target.count(-1) > 1 or any(side < -1 for side in target):
         raise DamagedError(f"the operator 'Reshape' is told {target}")
-    return [_reshaped(data, [-(-data.count // max(rest, 1)) if s == -1 else s for s in target])]
+    return [_reshaped(data, [-(-data.elements // max(rest, 1)) if s == -1 else s for s in target])]
 
 
 def _reshaped(data: Tensor, shape: Sequence[int]) -> Tensor:
@@ -417,6 +411,12 @@ def _quantized(call: Call) -> list[Tensor]:
 
 
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+_COMBINE: dict[str, Callable[[Shape], int]] = {
+    "Add": sum,
+    "Mul": math.prod,
+    "Max": max,
+    "Min": min,
+}
 _TOTALS: dict[str, Callable[[Shape], int]] = {
     "ReduceProd": math.prod,
     "ReduceSum": sum,

@@ -24,7 +24,7 @@ class Tensor(NamedTuple):
     values: Shape | None = None
 
     @property
-    def count(self) -> int:
+    def elements(self) -> int:
         """How many numbers it has."""
         return math.prod(self.shape)
 

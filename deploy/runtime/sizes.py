@@ -74,7 +74,7 @@ def sizes_of(
     uses = Counter(name for node in nodes for name in node["input"])
     uses.update(outputs)
     seen, work = set(alive), 0
-    elements = sum(tensor.count for tensor in alive.values())
+    elements = sum(tensor.elements for tensor in alive.values())
     for node in nodes:
         for name in node["input"]:
             if name and name not in alive:
@@ -93,7 +93,7 @@ def sizes_of(
             if name:
                 seen.add(name)
                 alive[name] = tensor
-                elements += tensor.count
+                elements += tensor.elements
         if elements > MAX_ELEMENTS or work > MAX_WORK[dynamic]:
             raise RefusedError(
                 f"with dynamic sides of {dynamic} its operator {call.operator!r} brings it to {elements} numbers "
@@ -102,7 +102,7 @@ def sizes_of(
         for name in filter(None, (*node["input"], *node["output"])):
             uses[name] -= name in node["input"]
             if uses[name] <= 0 and name in alive and name not in outputs:
-                elements -= alive.pop(name).count
+                elements -= alive.pop(name).elements
     if missing := [name for name in outputs if name not in alive]:
         raise DamagedError(f"nothing makes the output {missing[0]!r}")
     return [alive[name] for name in outputs]

@@ -108,7 +108,8 @@ def made_up(rng: random.Random) -> bytes:
     )
     opset = [helper.make_opsetid("", rng.choice([13, 18, 20]))]
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def watch() -> None:

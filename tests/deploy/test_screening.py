@@ -138,7 +138,9 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "outside the file: /dev/zero",
     ),
     "text": (
-        lambda m: m.graph.initializer.append(helper.make_tensor("s", 8, [1], [b"text"])),
+        lambda m: m.graph.initializer.append(
+            TensorProto(name="s", data_type=8, dims=[1], string_data=[b"text"])
+        ),
         "string_data",
     ),
     "cast to text": (

@@ -206,7 +206,9 @@ def test_json_of_a_run_folder_is_bounded(tmp_path: Path) -> None:
 
 TEXT = json.dumps({"format": 2, **DOCUMENT})
 ORIGINAL = save(TENSORS, metadata={"metamotor": TEXT, "sha256": _digest(TENSORS, TEXT)})
-JSON = st.sampled_from([None, True, -1, 0, 1, 1.0, 1 << 70, "F32", [], [[1]], {}, {"a": []}])
+JSON: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, -1, 0, 1, 1.0, 1 << 70, "F32", [], [[1]], {}, {"a": []}]
+)
 PLACES = st.fixed_dictionaries(
     {
         "dtype": st.sampled_from(["F32", "U8", "F64", "C64"]) | JSON,
