@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file that holds the tensors and, in its header, everything else as JSON.
 
 One file, written under a temporary name, flushed and renamed, is whole or not there; a checksum of tensors and document
-tells what was damaged later. Nothing in it is pickled: classes are stored by name, and only those of torch and
-Stable-Baselines3 are looked up again.
+tells what was damaged later. Nothing in it is pickled: classes are stored by name, and only layers, optimisers and
+buffers of torch and Stable-Baselines3 are looked up again. A file from a stranger is checked before it is taken apart.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from stable_baselines3.common.buffers import BaseBuffer
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from metamotor.meta.checks import check_finite
 from metamotor.meta.files import write_atomically as write_atomically
+from metamotor.meta.untrusted import check_layers, parse_json, read_bytes, screen_tensors
 
 SUFFIX = ".safetensors"
 FORMAT = 2
 """Of the files written and read here."""
 OWN = "__own__"
 """Marks the name of a user's own class or function, which is not looked up."""
-TRUSTED_MODULES = ("torch", "stable_baselines3", "sb3_contrib")
+TRUSTED_MODULES = ("torch.nn", "torch.optim", "stable_baselines3", "sb3_contrib")
+"""Where classes are looked up; other modules of torch run programs or open sockets when they are imported."""
+TRUSTED_KINDS = (nn.Module, Optimizer, BaseBuffer)
+"""What may be looked up there. A policy calls such a class with arguments from the file, and a logger or a monitor
+called so would write wherever these say."""
 ENTRIES: dict[str, type | tuple[type, ...]] = {
     "learner": str,
     "config": dict,
@@ -86,6 +93,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     try:
         tensors, text = _read_file(path)
         document = _parse(text)
+        _check_size(document, tensors)
         check_finite(tensors.items(), "a tensor is not finite")
     except (SafetensorError, ValueError) as error:
         raise ValueError(
@@ -103,9 +111,9 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], str]:
     """Return the tensors and the document's text, compared with their checksum."""
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    payload = read_bytes(path)
+    header = screen_tensors(payload)
+    tensors = load(payload)
     if "metamotor" not in header:
         raise ValueError("it has no document")
     text = header["metamotor"]
@@ -125,7 +133,7 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
 
 def _parse(text: str) -> dict[str, Any]:
     """Return the document, its classes still names, checked to have every entry."""
-    document = json.loads(text)
+    document = parse_json(text)
     if not isinstance(document, dict):
         raise ValueError("its document is not a JSON object")
     for name, kind in {"format": int, **ENTRIES}.items():
@@ -137,6 +145,12 @@ def _parse(text: str) -> dict[str, Any]:
     if not isinstance(family.get("name"), str) or "config" not in family:
         raise ValueError(f"its document's family is {family!r}")
     return document
+
+
+def _check_size(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    kwargs = document["base_kwargs"].get("policy_kwargs") or {}
+    if isinstance(kwargs, dict):
+        check_layers(kwargs.get("net_arch"), sum(tensor.numel() for tensor in tensors.values()))
 
 
 def fitting(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -215,19 +229,28 @@ def find_own(value: Any) -> str | None:
 def is_trusted(found: type) -> bool:
     """Tell whether a class is looked up again by its name when a checkpoint is read."""
     is_nested = "." in found.__qualname__
-    return found.__module__.split(".")[0] in TRUSTED_MODULES and not is_nested
+    return (
+        issubclass(found, TRUSTED_KINDS) and _is_trusted_module(found.__module__) and not is_nested
+    )
+
+
+def _is_trusted_module(module: str) -> bool:
+    inside = any(module == own or module.startswith(f"{own}.") for own in TRUSTED_MODULES)
+    return inside and all(part.isidentifier() and part[0] != "_" for part in module.split("."))
 
 
 def _class_named(text: str) -> type:
     module, _, name = text.partition(":")
-    if module.split(".")[0] not in TRUSTED_MODULES:
-        raise ValueError(f"the checkpoint names a class of {module}, which is not loaded")
+    if not _is_trusted_module(module):
+        raise ValueError(f"the checkpoint names a class of {module[:80]}, which is not loaded")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except (ImportError, TypeError, ValueError):
+    except ImportError:
         found = None
     if not isinstance(found, type):
-        raise ValueError(f"the checkpoint names {text}, which is not a class here")
+        raise ValueError(f"the checkpoint names {text[:160]}, which is not a class here")
     if not is_trusted(found):
-        raise ValueError(f"the checkpoint names a class of {found.__module__}, which is not loaded")
+        raise ValueError(
+            f"the checkpoint names {text[:160]}, which is no layer, optimiser or buffer, and is not loaded"
+        )
     return found

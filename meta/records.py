@@ -102,6 +102,10 @@ def find_policy(document: Mapping[str, Any], path: str | Path) -> Any:
 
 def find_base_kwargs(document: Mapping[str, Any], path: str | Path) -> Any:
     """Return the base learner's arguments in a checkpoint, or say that they must be passed."""
+    if document["base_kwargs"].get("tensorboard_log"):
+        raise ValueError(
+            f"{path} names a folder to write to, tensorboard_log: pass base_kwargs= again, or train without it"
+        )
     if own := find_own(document["base_kwargs"]):
         raise ValueError(f"{path} was trained with {own} in base_kwargs: pass base_kwargs= again")
     return document["base_kwargs"]

@@ -19,6 +19,7 @@ from typing import Any
 import metamotor
 from metamotor.meta import zoo
 from metamotor.meta.checkpoints import SUFFIX
+from metamotor.meta.untrusted import check_own, parse_json, read_bytes
 from metamotor.scripts.outputs import write_file
 
 CONFIG, SUMMARY, PROGRESS = "config.json", "summary.json", "progress.csv"
@@ -43,7 +44,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object from a file, or an empty one if there is no such file."""
     if not path.is_file():
         return {}
-    document: dict[str, Any] = json.loads(path.read_text())
+    document = parse_json(read_bytes(path))
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} is not a JSON object")
     return document
 
 
@@ -60,6 +63,7 @@ def checkpoint_in(path: Path) -> Path:
         best = path / "checkpoints" / f"best{SUFFIX}"
         if not best.is_file():
             raise FileNotFoundError(f"{path} is a folder without checkpoints/best{SUFFIX}")
+        check_own(best, path)
         return best
     if not path.exists() and path.with_name(path.name + SUFFIX).is_file():
         return path.with_name(path.name + SUFFIX)

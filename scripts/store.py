@@ -12,6 +12,7 @@ from typing import Any
 
 from metamotor.meta.checkpoints import SUFFIX, read_checkpoint
 from metamotor.meta.learner import MetaLearner
+from metamotor.meta.untrusted import check_own
 
 FOLDER = "checkpoints"
 LAST, BEST, NUMBERED = "last", "best", "step-"
@@ -58,11 +59,13 @@ def newest(run: Path) -> tuple[Path, dict[str, Any]]:
     """Return the checkpoint with most steps that can be read, and its document; say what cannot be read.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or the folder of checkpoints is a link that leads elsewhere.
     """
     found = {}
+    check_own(run / FOLDER, run)
     for path in sorted((run / FOLDER).glob(f"*{SUFFIX}")):
         try:
+            check_own(path, run)
             document = read_checkpoint(path)[1]
             if "notes" not in document:
                 raise ValueError(f"{path} was not written by a training run")
@@ -76,8 +79,9 @@ def newest(run: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def sweep(run: Path) -> None:
-    """Delete the temporary files that a killed process left behind."""
-    for folder in (run, *(path for path in run.iterdir() if path.is_dir())):
+    """Delete the temporary files that a killed process left behind; nothing behind a link."""
+    own = (path for path in run.iterdir() if path.is_dir() and not path.is_symlink())
+    for folder in (run, *own):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
 

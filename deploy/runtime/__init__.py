@@ -6,6 +6,8 @@ action = policy(observation)
 guard = deploy.runtime.Guard(policy, max_age=0.1)               # never raises, only permitted actions
 loop = deploy.runtime.ControlLoop(guard, robot, period=0.02)    # at a fixed period, with its latencies
 report = loop.run()
+
+policy = deploy.runtime.AdaptivePolicy("adapt.onnx")            # adapts to the robot that it is on
 """
 
 from metamotor.deploy.runtime.adaptive import Adapted, AdaptivePolicy

@@ -43,6 +43,7 @@ from metamotor.deploy.runtime.methods import (
 )
 from metamotor.deploy.runtime.onnx_file import as_plain, initializers
 from metamotor.deploy.runtime.policy import METADATA_KEY, Policy
+from metamotor.deploy.runtime.screening import read_model
 from metamotor.deploy.runtime.session import open_session
 from metamotor.meta.files import write_atomically
 from metamotor.meta.functional.seeds import derive_seed
@@ -549,7 +550,7 @@ def _read(path: Path) -> bytes:
         raise FileNotFoundError(
             f"there is no file {path}; write one with metamotor.deploy.export_adaptation"
         )
-    return path.read_bytes()
+    return read_model(path)
 
 
 def _document(entries: Mapping[str, str], path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from metamotor.deploy.runtime.bound import Bound
 from metamotor.deploy.runtime.inputs import inputs_of
+from metamotor.deploy.runtime.screening import read_model
 from metamotor.deploy.runtime.session import open_session
 
 FORMAT = 2
@@ -445,7 +446,7 @@ def _read(path: Path) -> bytes:
         raise FileNotFoundError(
             f"there is no policy file {path}; write one with metamotor.deploy.export"
         )
-    return path.read_bytes()
+    return read_model(path)
 
 
 def _read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
