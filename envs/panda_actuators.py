@@ -31,7 +31,16 @@ from metamotor.envs.arms import (
     ArmEnv,
     sensed_signals,
 )
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    Array,
+    Choice,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.robots.panda import Panda
 
 GOALS = ((0.3, 0.65), (-0.3, 0.3), (0.15, 0.65))
@@ -120,6 +129,7 @@ class PandaActuators(TaskFamily):
         *(Signal(f"way_to_goal.{axis}", f"{POSITION_UNIT} m", -20.0, 20.0) for axis in AXES),
     )
     action_signals = HAND_ACTIONS
+    reward_terms = (RewardTerm("distance", f"(d / {DISTANCE_UNIT} m)²", "1", -1.0),)
 
     def make_env(self, *, render_mode: str | None = None) -> PandaActuatorsEnv:
         """Return one arm."""
