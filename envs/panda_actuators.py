@@ -75,7 +75,7 @@ class PandaActuatorsEnv(ArmEnv[Panda]):
         faulty = Panda.JOINTS[round(self.task.faulty_joint) - 1]
         return {
             f"{joint}.response": self.task.response if joint == faulty else 1.0
-            for joint in Panda.JOINTS
+            for joint in Panda.JOINTS[:-1]
         }
 
     def _begin(self) -> Array:
