@@ -476,8 +476,7 @@ class TaskFamily(ABC):
         """
         if not self.randomization:
             return None
-        published = self._published is not None
-        return Randomizer(self.randomization, properties, self.name, published=published)
+        return Randomizer(self.randomization, properties, self.name, published=self._published)
 
     def replace(self, **changes: Any) -> Self:
         """Return this family with some arguments changed, such as `reveal_task=True` for the oracle.
