@@ -23,6 +23,7 @@ from metamotor.envs.ant_goal import AntGoal
 from metamotor.envs.arm_reach import KukaReach, PandaReach
 from metamotor.envs.cart_pole import CartPole
 from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
+from metamotor.envs.checking import check_family
 from metamotor.envs.core import (
     SPLITS,
     BatchEnv,
@@ -146,6 +147,7 @@ __all__ = [
     "TaskEnv",
     "TaskFamily",
     "Vary",
+    "check_family",
     "choice",
     "from_gymnasium",
     "log_uniform",
