@@ -31,12 +31,14 @@ of `deploy.export` passed stands beside these keys, best by the name that mjlab 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import gymnasium
 import numpy as np
 import onnx
 import stable_baselines3
@@ -238,7 +240,7 @@ def _signals(signals: Sequence[Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": signal.name,
-            "unit": signal.unit,
+            "unit": signal.unit or None,
             "low": _number(signal.low),
             "high": _number(signal.high),
         }
@@ -268,7 +270,14 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
 def _environments(model: BaseAlgorithm) -> list[Any]:
     # Environments in other processes cannot be looked into without sending them over.
     envs = getattr(model.get_env(), "envs", None) or []
-    return [getattr(env, "unwrapped", env) for env in envs]
+    return [_of_family(env) for env in envs]
+
+
+def _of_family(env: Any) -> Any:
+    """Return the outermost layer of an environment that belongs to a task family, or else what is in all of them."""
+    while isinstance(env, gymnasium.Wrapper) and not hasattr(env, "family"):
+        env = env.env
+    return env
 
 
 def _environment(model: BaseAlgorithm) -> Any:
@@ -279,9 +288,15 @@ def _environment(model: BaseAlgorithm) -> Any:
 def _task_of_environments(model: BaseAlgorithm) -> dict[str, Any] | None:
     tasks = [getattr(environment, "task", None) for environment in _environments(model)]
     # Several environments with tasks of their own: the policy belongs to none of them.
-    if not tasks or not hasattr(tasks[0], "to_json") or any(task != tasks[0] for task in tasks):
+    if not tasks or any(task != tasks[0] for task in tasks):
         return None
-    return _task(tasks[0])
+    try:
+        task = _task(tasks[0])
+        json.dumps(task, allow_nan=False)
+    except (TypeError, ValueError):
+        # Nobody asked for it: what JSON cannot say, such as a task of bytes, is left out.
+        return None
+    return task
 
 
 def _task(task: Any) -> dict[str, Any]:
@@ -289,6 +304,10 @@ def _task(task: Any) -> dict[str, Any]:
         return cast(dict[str, Any], json.loads(task.to_json()))
     if isinstance(task, Mapping):
         return dict(task)
+    if dataclasses.is_dataclass(task) and not isinstance(task, type):
+        return dataclasses.asdict(task)
+    if hasattr(task, "_asdict"):  # a named tuple
+        return dict(task._asdict())
     raise ValueError(f"task must have to_json() or be a mapping of numbers by name, got {task!r}")
 
 

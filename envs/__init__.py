@@ -24,11 +24,13 @@ from metamotor.envs.ant_goal import AntGoal
 from metamotor.envs.arm_reach import KukaReach, PandaReach
 from metamotor.envs.cart_pole import CartPole
 from metamotor.envs.cart_pole_swing_up import CartPoleSwingUp
+from metamotor.envs.checking import check_family
 from metamotor.envs.core import (
     SPLITS,
     BatchEnv,
     Choice,
     Interval,
+    RewardTerm,
     Signal,
     Split,
     Task,
@@ -146,12 +148,14 @@ __all__ = [
     "Choice",
     "GymnasiumFamily",
     "Interval",
+    "RewardTerm",
     "Signal",
     "Split",
     "Task",
     "TaskEnv",
     "TaskFamily",
     "Vary",
+    "check_family",
     "choice",
     "from_gymnasium",
     "log_uniform",

@@ -7,6 +7,7 @@ Gymnasium does not say how tasks are drawn, nor how an environment is given one:
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Hashable
 from functools import cached_property
@@ -19,7 +20,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import FlattenObservation
 from numpy.typing import ArrayLike, NDArray
 
-from metamotor.envs.core import Split, Task, task_generator
+from metamotor.envs.core import Signal, Split, Task, task_generator
 
 Array = NDArray[Any]
 Env = gymnasium.Env[Any, Any]
@@ -92,6 +93,8 @@ class GymnasiumFamily:
         self.dt = _dt(env, dt)
         self.action_space = env.action_space
         self.observation_space = env.observation_space
+        inside = env.env if isinstance(env, FlattenObservation) else env
+        self._observed = _names(inside.observation_space)
         if apply_task is None:
             _own_setter(env)
         env.close()
@@ -121,6 +124,28 @@ class GymnasiumFamily:
             TypeError: if an argument is unknown.
         """
         return type(self)(*self._functions, **{**self._settings, **changes})
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """The observation's numbers in order, named by the keys of a dictionary; their units are unknown ("").
+
+        If the task is revealed, its numbers are behind them.
+        """
+        box: Any = self.observation_space
+        names = list(self._observed)
+        if self.reveal_task:
+            (task,) = self.sample(1, seed=0)
+            told = range(len(self.reveal(task)))
+            own = (
+                [field.name for field in dataclasses.fields(task)]
+                if isinstance(task, Task)
+                else told
+            )
+            names += [f"task.{name}" for name in (own if len(own) == len(told) else told)]
+        return tuple(
+            Signal(name, "", float(low), float(high))
+            for name, low, high in zip(names, box.low, box.high, strict=True)
+        )
 
     def sample(self, n: int, *, split: Split = "train", seed: int) -> list[Any]:
         """Return `n` independent tasks of a split; each split has a random stream of its own.
@@ -232,6 +257,14 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         if not self.family.reveal_task:
             return observation
         return np.concatenate([observation, self.family.reveal(self.task)]).astype(np.float32)
+
+
+def _names(space: spaces.Space[Any], stem: str = "") -> list[str]:
+    """Return a name for each number of a space, flattened."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts: Any = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
+        return [name for key, part in parts for name in _names(part, f"{stem}{key}.")]
+    return [f"{stem or 'obs.'}{index}" for index in range(spaces.flatdim(space))]
 
 
 def _horizon(env: Env, horizon: int | None) -> int:

@@ -15,7 +15,7 @@ from math import cos, pi, sin
 from typing import ClassVar
 
 from metamotor.envs import ant
-from metamotor.envs.core import Array, Interval, Parameter, Task, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Task, TaskFamily
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class AntDirection(TaskFamily):
     }
     observation_signals = ant.OBSERVATION_SIGNALS
     action_signals = ant.ACTION_SIGNALS
+    reward_terms = (RewardTerm("progress", "velocity along the heading", "m/s"),)
 
     def make_env(self, *, render_mode: str | None = None) -> AntDirectionEnv:
         """Return one ant."""

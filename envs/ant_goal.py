@@ -16,7 +16,7 @@ from math import cos, hypot, pi, sin
 from typing import ClassVar
 
 from metamotor.envs import ant
-from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
 
 MARKER_RADIUS = 0.1
 """Of the ball that shows the goal in frames [m]."""
@@ -80,6 +80,7 @@ class AntGoal(TaskFamily):
         *(Signal(f"torso.position.{axis}", "m", -100.0, 100.0) for axis in ("x", "y")),
     )
     action_signals = ant.ACTION_SIGNALS
+    reward_terms = (RewardTerm("distance", "distance from the goal", "m", -1.0),)
 
     def make_env(self, *, render_mode: str | None = None) -> AntGoalEnv:
         """Return one ant."""

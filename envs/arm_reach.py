@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.arms import HAND_ACTIONS, MAX_DISPLACEMENT, ArmEnv, sensed_signals
-from metamotor.envs.core import Array, Interval, Parameter, Task, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Task, TaskFamily
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.panda import Panda
 from metamotor.robots.physics import MUJOCO, PYBULLET
@@ -89,6 +89,7 @@ class ArmReach(TaskFamily):
         ),
     }
     action_signals = HAND_ACTIONS
+    reward_terms = (RewardTerm("distance", f"(d / {DISTANCE_UNIT} m)²", "1", -1.0),)
 
     def make_env(self, *, render_mode: str | None = None) -> ArmReachEnv:
         """Return one arm."""

@@ -19,6 +19,7 @@ from metamotor.envs.core import (
     Choice,
     Interval,
     Parameter,
+    RewardTerm,
     Signal,
     Task,
     TaskFamily,
@@ -109,6 +110,7 @@ class CartPole(TaskFamily):
         Signal("pole.rate", f"{SPEED_UNIT} rad/s", -100.0, 100.0),
     )
     action_signals = (Signal("motor", "motor_strength", -1.0, 1.0),)
+    reward_terms = (RewardTerm("upright", "1 if it has not fallen, else 0", "1"),)
 
     def make_env(self, *, render_mode: str | None = None) -> CartPoleEnv:
         """Return one cart-pole."""

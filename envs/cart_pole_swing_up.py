@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.cart_pole import CartPoleTask
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Signal, TaskFamily
+from metamotor.envs.core import Array, Choice, Interval, Parameter, RewardTerm, Signal, TaskFamily
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots import Camera, cart_pole
 
@@ -130,6 +130,13 @@ class CartPoleSwingUp(TaskFamily):
         Signal("pole.rate", f"{RATE_UNIT:g} rad/s", -100.0, 100.0),
     )
     action_signals: tuple[Signal, ...] = (Signal("motor", "motor_strength", -1.0, 1.0),)
+    reward_terms = (
+        RewardTerm(
+            "upright",
+            f"h (1 − {POSITION_COST} (x / {MAX_POSITION:g} m)²) exp(−(ω / {REWARDED_RATE} rad/s)²), 0 off the track",
+            "1",
+        ),
+    )
 
     def make_env(self, *, render_mode: str | None = None) -> CartPoleSwingUpEnv:
         """Return one cart-pole."""

@@ -44,6 +44,18 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class RewardTerm:
+    """One term of a step's reward, which is the sum of weight × formula over the terms."""
+
+    name: str
+    formula: str
+    """In the letters that the family's documentation explains."""
+    unit: str
+    """Of what the formula gives."""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Interval:
     """A parameter drawn uniformly from an interval; `out_of_range` lists the bands beyond training."""
 
@@ -158,6 +170,8 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         self._randomizer = family.randomizer({**self.properties, **sensing.PROPERTIES})
         self._link = sensing.Link(family.dt, *family.observed_bounds)
         self._elapsed = -1
+        self._reward: float | None = None
+        self._terms: tuple[float, ...] = ()
 
     def set_task(self, task: Any) -> None:
         """Make `task` the one that the next `reset` starts.
@@ -230,6 +244,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             command = self._link.act(command)
         observation, reward, terminated = self._advance(command)
         self._elapsed += 1
+        self._reward = reward
         if not _all_finite(observation):
             step, self._elapsed = self._elapsed, -1
             self._recover()
@@ -240,6 +255,35 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             observation = self._link.see(observation, self.np_random)
         truncated = self._elapsed >= self.family.horizon
         return self._with_task(observation), reward, terminated, truncated, {}
+
+    def reward_terms(self) -> dict[str, float]:
+        """Return what each of the family's `reward_terms` added to the reward of the last step; in order, their sum.
+
+        Worked out when asked, so that a step that nobody asks about is no slower. A reset leaves it as it is, for
+        vector environments reset by themselves.
+
+        Raises:
+            RuntimeError: if no step has been taken.
+            ValueError: if the family does not say which terms its reward has.
+        """
+        if self._reward is None:
+            raise RuntimeError("there is no reward yet: call step() before reward_terms()")
+        names = [term.name for term in self.family.reward_terms]
+        values = self._terms or (self._reward,)
+        if len(names) != len(values):
+            raise ValueError(
+                f"{self.family.name} names {len(names)} terms of its reward, which has {len(values)}"
+            )
+        return dict(zip(names, values, strict=True))
+
+    def _sum(self, *terms: float) -> float:
+        """Return a reward of several terms, those of the family's `reward_terms` in order, and keep them."""
+        self._terms = terms
+        first, *others = terms
+        # Not `sum`, which may round otherwise.
+        for term in others:
+            first += term
+        return first
 
     @property
     def properties(self) -> Mapping[str, Property]:
@@ -353,6 +397,8 @@ class TaskFamily(ABC):
     """What the robot senses, the task not among it."""
     action_signals: tuple[Signal, ...]
     """What it is told to do; of a family with several kinds of action, the kind that it was made with."""
+    reward_terms: ClassVar[tuple[RewardTerm, ...]] = ()
+    """What the reward of a step is the sum of; `TaskEnv.reward_terms` gives the values."""
 
     def __init__(
         self,
@@ -431,8 +477,7 @@ class TaskFamily(ABC):
         """
         if not self.randomization:
             return None
-        published = self._published is not None
-        return Randomizer(self.randomization, properties, self.name, published=published)
+        return Randomizer(self.randomization, properties, self.name, published=self._published)
 
     def replace(self, **changes: Any) -> Self:
         """Return this family with some arguments changed, such as `reveal_task=True` for the oracle.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from metamotor.envs import planar_runner
-from metamotor.envs.core import Array, Choice, Parameter, Task, TaskFamily
+from metamotor.envs.core import Array, Choice, Parameter, RewardTerm, Task, TaskFamily
 from metamotor.robots.half_cheetah import HalfCheetah
 
 
@@ -48,6 +48,7 @@ class HalfCheetahDirection(TaskFamily):
     }
     observation_signals = planar_runner.observation_signals(HalfCheetah)
     action_signals = planar_runner.action_signals(HalfCheetah)
+    reward_terms = (RewardTerm("progress", "velocity in the wanted direction", "m/s"),)
 
     def make_env(self, *, render_mode: str | None = None) -> HalfCheetahDirectionEnv:
         """Return one half-cheetah."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from metamotor.envs import planar_runner
-from metamotor.envs.core import Array, Interval, Parameter, Task, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Task, TaskFamily
 from metamotor.robots.half_cheetah import HalfCheetah
 
 
@@ -50,6 +50,7 @@ class HalfCheetahVelocity(TaskFamily):
     }
     observation_signals = planar_runner.observation_signals(HalfCheetah)
     action_signals = planar_runner.action_signals(HalfCheetah)
+    reward_terms = (RewardTerm("error", "|v − v*|", "m/s", -1.0),)
 
     def make_env(self, *, render_mode: str | None = None) -> HalfCheetahVelocityEnv:
         """Return one half-cheetah."""

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.humanoid import Humanoid
 
@@ -86,9 +86,12 @@ class HumanoidDirectionEnv(SimulatedEnv[Humanoid]):
         robot.advance()
         observation, fallen = self._observe()
         along, left = self._pace
-        reward = (self._x - x) * along + (self._y - y) * left
-        reward -= CONTROL_COST * sum(part * part for part in action) / len(OFFSETS)
-        return observation, reward + (-FALL_COST if fallen else ALIVE), fallen
+        reward = self._sum(
+            (self._x - x) * along + (self._y - y) * left,
+            -CONTROL_COST * sum(part * part for part in action) / len(OFFSETS),
+            -FALL_COST if fallen else ALIVE,
+        )
+        return observation, reward, fallen
 
     def _observe(self) -> tuple[Array, bool]:
         robot = self.robot
@@ -137,6 +140,11 @@ class HumanoidDirection(TaskFamily):
     action_signals = tuple(
         Signal(f"{joint}.offset", f"{offset} rad", -1.0, 1.0)
         for joint, offset in zip(DRIVEN, OFFSETS, strict=True)
+    )
+    reward_terms = (
+        RewardTerm("velocity", "v", "m/s"),
+        RewardTerm("control", "a²", "1", -CONTROL_COST),
+        RewardTerm("alive", f"{ALIVE:g} if it has not fallen, else {-FALL_COST:g}", "1"),
     )
 
     def make_env(self, *, render_mode: str | None = None) -> HumanoidDirectionEnv:

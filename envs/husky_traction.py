@@ -21,7 +21,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    Array,
+    Choice,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.husky import Husky
 from metamotor.robots.husky_model import WHEEL_RADIUS
@@ -142,6 +151,7 @@ class HuskyTraction(TaskFamily):
         Signal("speed", f"{Husky.MAX_SPEED:g} m/s", -1.0, 1.0),
         Signal("turn", f"{Husky.MAX_TURN:g} m/s", -1.0, 1.0),
     )
+    reward_terms = (RewardTerm("progress", f"v exp(−(y / {LANE_UNIT} m)²)", "m/s"),)
 
     def make_env(self, *, render_mode: str | None = None) -> HuskyTractionEnv:
         """Return one Husky."""

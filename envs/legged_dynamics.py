@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Task, TaskFamily
+from metamotor.envs.core import Array, Choice, Interval, Parameter, RewardTerm, Task, TaskFamily
 from metamotor.envs.planar_runner import PlanarRunnerEnv
 from metamotor.robots.planar_runner import PlanarRunner
 
@@ -67,7 +67,8 @@ class LeggedRunnerEnv(PlanarRunnerEnv):
         _, height, pitch = self.robot.REST
         fallen = self._z < height - FALLEN_HEIGHT or abs(self._pitch - pitch) > FALLEN_PITCH
         velocity = distance / self.family.dt
-        return observation, velocity + (-FALL_COST if fallen else ALIVE), fallen
+        reward = self._sum(velocity, 0.0 if fallen else ALIVE, -FALL_COST if fallen else 0.0)
+        return observation, reward, fallen
 
 
 class LeggedDynamics(TaskFamily):
@@ -94,6 +95,11 @@ class LeggedDynamics(TaskFamily):
         "knee_gain": WIRING,
         "ankle_gain": WIRING,
     }
+    reward_terms = (
+        RewardTerm("velocity", "v", "m/s"),
+        RewardTerm("alive", "1 if it has not fallen, else 0", "1", ALIVE),
+        RewardTerm("fall", "1 if it has fallen, else 0", "1", -FALL_COST),
+    )
 
     def make_env(self, *, render_mode: str | None = None) -> LeggedRunnerEnv:
         """Return one robot."""

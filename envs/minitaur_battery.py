@@ -27,7 +27,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.minitaur_model import PAYLOAD_Y
@@ -96,8 +96,9 @@ class MinitaurBatteryEnv(SimulatedEnv[Minitaur]):
             )
         )
         observation, drift, fallen = self._observe()
-        reward = (self._x - start) / self.family.dt - DRIFT_COST * drift
-        return observation, reward - FALL_COST if fallen else reward, fallen
+        velocity = (self._x - start) / self.family.dt
+        reward = self._sum(velocity, -DRIFT_COST * drift, -FALL_COST if fallen else 0.0)
+        return observation, reward, fallen
 
     def _observe(self) -> tuple[Array, float, bool]:
         trunk = self.robot.trunk()
@@ -144,6 +145,11 @@ class MinitaurBattery(TaskFamily):
         Signal("lift", f"{LIFT_CHANGE} rad", -1.0, 1.0),
         Signal("fold.left", f"{FOLD_CHANGE} rad", -1.0, 1.0),
         Signal("fold.right", f"{FOLD_CHANGE} rad", -1.0, 1.0),
+    )
+    reward_terms = (
+        RewardTerm("velocity", "v", "m/s"),
+        RewardTerm("drift", "|y|", "m", -DRIFT_COST),
+        RewardTerm("fall", "1 if it has fallen, else 0", "1", -FALL_COST),
     )
 
     def make_env(self, *, render_mode: str | None = None) -> MinitaurBatteryEnv:

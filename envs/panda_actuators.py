@@ -31,7 +31,16 @@ from metamotor.envs.arms import (
     ArmEnv,
     sensed_signals,
 )
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    Array,
+    Choice,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.robots.panda import Panda
 
 GOALS = ((0.3, 0.65), (-0.3, 0.3), (0.15, 0.65))
@@ -66,7 +75,7 @@ class PandaActuatorsEnv(ArmEnv[Panda]):
         faulty = Panda.JOINTS[round(self.task.faulty_joint) - 1]
         return {
             f"{joint}.response": self.task.response if joint == faulty else 1.0
-            for joint in Panda.JOINTS
+            for joint in Panda.JOINTS[:-1]
         }
 
     def _begin(self) -> Array:
@@ -120,6 +129,7 @@ class PandaActuators(TaskFamily):
         *(Signal(f"way_to_goal.{axis}", f"{POSITION_UNIT} m", -20.0, 20.0) for axis in AXES),
     )
     action_signals = HAND_ACTIONS
+    reward_terms = (RewardTerm("distance", f"(d / {DISTANCE_UNIT} m)²", "1", -1.0),)
 
     def make_env(self, *, render_mode: str | None = None) -> PandaActuatorsEnv:
         """Return one arm."""

@@ -23,7 +23,16 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.arms import AXES, HAND_ACTIONS, MAX_DISPLACEMENT, ArmEnv, sensed_signals
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    Array,
+    Choice,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.robots.panda_gripper import PandaGripper
 from metamotor.robots.simulator import Vector
 
@@ -83,8 +92,10 @@ class PandaPickAndPlaceEnv(ArmEnv[PandaGripper]):
         robot.advance()
         robot.sense()
         brick, velocity = robot.brick()
-        reward = -((dist(brick, self._goal) / DISTANCE_UNIT) ** 2)
-        reward -= (dist(brick, robot.hand_position) / DISTANCE_UNIT) ** 2
+        reward = self._sum(
+            -((dist(brick, self._goal) / DISTANCE_UNIT) ** 2),
+            -((dist(brick, robot.hand_position) / DISTANCE_UNIT) ** 2),
+        )
         return self._observe(brick, velocity), reward, False
 
     def _observe(self, brick: Vector, velocity: Vector) -> Array:
@@ -140,6 +151,10 @@ class PandaPickAndPlace(TaskFamily):
         ),
     )
     action_signals = (*HAND_ACTIONS, Signal("fingers.grip", "half opening", -1.0, 1.0))
+    reward_terms = (
+        RewardTerm("goal", f"(d / {DISTANCE_UNIT} m)²", "1", -1.0),
+        RewardTerm("hand", f"(h / {DISTANCE_UNIT} m)²", "1", -1.0),
+    )
 
     def make_env(self, *, render_mode: str | None = None) -> PandaPickAndPlaceEnv:
         """Return one arm and a brick."""

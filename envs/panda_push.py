@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.arms import MAX_DISPLACEMENT, ArmEnv, sensed_signals
-from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
 from metamotor.robots.panda_table import PandaTable
 
 DISTANCE_UNIT = 0.1
@@ -125,6 +125,7 @@ class PandaPush(TaskFamily):
         Signal(f"hand_displacement.{axis}", f"{MAX_DISPLACEMENT} m/period", -1.0, 1.0)
         for axis in "xy"
     )
+    reward_terms = (RewardTerm("distance", f"(d / {DISTANCE_UNIT} m)²", "1", -1.0),)
 
     def make_env(self, *, render_mode: str | None = None) -> PandaPushEnv:
         """Return one arm and a puck."""

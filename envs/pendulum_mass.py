@@ -21,7 +21,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    Array,
+    Choice,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.pendulum import Pendulum
 
@@ -94,6 +103,7 @@ class PendulumMass(TaskFamily):
         Signal("pendulum.rate", f"{RATE_UNIT:g} rad/s", -100.0, 100.0),
     )
     action_signals = (Signal("motor", "greatest torque", -1.0, 1.0),)
+    reward_terms = (RewardTerm("upright", f"h exp(−(ω / {REWARDED_RATE:g} rad/s)²)", "1"),)
 
     def make_env(self, *, render_mode: str | None = None) -> PendulumMassEnv:
         """Return one pendulum."""

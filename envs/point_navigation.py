@@ -14,7 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskEnv, TaskFamily
+from metamotor.envs.core import (
+    Array,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskEnv,
+    TaskFamily,
+)
 
 MAX_STEP = 0.1
 """Longest move along one axis in one step [m]."""
@@ -95,6 +104,7 @@ class PointNavigation(TaskFamily):
         Signal("velocity.x", "0.1 m/step", -1.0, 1.0),
         Signal("velocity.y", "0.1 m/step", -1.0, 1.0),
     )
+    reward_terms = (RewardTerm("distance", "distance to the goal", "m", -1.0),)
 
     def goal(self, task: Any) -> Array:
         """Return where the goal of a task is [m]. Shape: (2,)."""

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metamotor.envs.core import Array, Interval, Parameter, Task
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Task
 from metamotor.envs.point_navigation import PointNavigation
 
 GOAL_DISTANCE = 1.0
@@ -51,6 +51,7 @@ class PointNavigationSparse(PointNavigation):
             out_of_range=((-0.5, 0.0), (pi, pi + 0.5)),
         )
     }
+    reward_terms = (RewardTerm("nearness", f"1 m − d if d ≤ {GOAL_RADIUS} m, else 0", "m"),)
 
     def goal(self, task: Any) -> Array:
         """Return where the goal of a task is [m]. Shape: (2,)."""

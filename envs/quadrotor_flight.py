@@ -26,7 +26,16 @@ from math import cos, dist, sin
 
 import numpy as np
 
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    Array,
+    Choice,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.attitude import Attitude
 from metamotor.robots.quadrotor import Quadrotor
@@ -140,6 +149,9 @@ ACTION_SIGNALS = (
     Signal("wanted.pitch", f"{MAX_TILT} rad", -1.0, 1.0),
     Signal("wanted.yaw_rate", f"{MAX_TURN} rad/s", -1.0, 1.0),
 )
+
+REWARD_TERMS = (RewardTerm("nearness", f"1 / (1 + (d / {DISTANCE_UNIT} m)²)", "1"),)
+"""What every family of the quadrotor rewards."""
 
 
 class QuadrotorEnv(SimulatedEnv[Quadrotor]):

@@ -14,6 +14,7 @@ from metamotor.envs.quadrotor_flight import (
     ACTION_SIGNALS,
     OBSERVATION_SIGNALS,
     PARAMETERS,
+    REWARD_TERMS,
     QuadrotorEnv,
     QuadrotorTask,
 )
@@ -51,6 +52,7 @@ class QuadrotorHover(TaskFamily):
     parameters: ClassVar = PARAMETERS
     observation_signals = OBSERVATION_SIGNALS
     action_signals = ACTION_SIGNALS
+    reward_terms = REWARD_TERMS
 
     def make_env(self, *, render_mode: str | None = None) -> QuadrotorHoverEnv:
         """Return one quadrotor."""

@@ -18,6 +18,7 @@ from metamotor.envs.quadrotor_flight import (
     OBSERVATION_SIGNALS,
     PARAMETERS,
     POSITION_UNIT,
+    REWARD_TERMS,
     QuadrotorEnv,
     QuadrotorTask,
 )
@@ -92,6 +93,7 @@ class QuadrotorTrack(TaskFamily):
         ),
     )
     action_signals = ACTION_SIGNALS
+    reward_terms = REWARD_TERMS
 
     def make_env(self, *, render_mode: str | None = None) -> QuadrotorTrackEnv:
         """Return one quadrotor."""

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from metamotor.envs.core import Array, Signal, Task, TaskFamily
+from metamotor.envs.core import Array, RewardTerm, Signal, Task, TaskFamily
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.quadruped import Quadruped
 from metamotor.robots.simulator import GRAVITY
@@ -97,8 +97,12 @@ class QuadrupedLocomotionEnv(SimulatedEnv[Quadruped]):
         vx, vy = (self._x - x) / self.family.dt, (self._y - y) / self.family.dt
         cosine, sine = self._along
         across = cosine * vy - sine * vx
-        reward = cosine * vx + sine * vy - CROSS_COST * across * across
-        return observation, reward - FALL_COST if fallen else reward, fallen
+        reward = self._sum(
+            cosine * vx + sine * vy,
+            -CROSS_COST * across * across,
+            -FALL_COST if fallen else 0.0,
+        )
+        return observation, reward, fallen
 
     def _trot(self, action: Sequence[float]) -> None:
         forwards, sideways, turn, clearance, support = action
@@ -179,6 +183,11 @@ class QuadrupedLocomotion(TaskFamily):
             Signal(f"{joint}.position", f"{JOINT_UNIT} rad", -100.0, 100.0)
             for joint in Quadruped.JOINTS
         ),
+    )
+    reward_terms = (
+        RewardTerm("velocity", "v", "m/s"),
+        RewardTerm("drift", "u²", "m²/s²", -CROSS_COST),
+        RewardTerm("fall", "1 if it has fallen, else 0", "1", -FALL_COST),
     )
 
     def __init__(

@@ -21,7 +21,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamotor.envs.core import Array, Choice, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    Array,
+    Choice,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.racecar import Racecar
 from metamotor.robots.racecar_model import WHEEL_RADIUS
@@ -150,6 +159,7 @@ class RacecarDrift(TaskFamily):
         Signal("speed", f"{Racecar.MAX_SPEED:g} m/s", -1.0, 1.0),
         Signal("steer", f"{Racecar.MAX_STEER} rad", -1.0, 1.0),
     )
+    reward_terms = (RewardTerm("progress", f"v exp(−(d / {DISTANCE_UNIT} m)²)", "m/s"),)
 
     def make_env(self, *, render_mode: str | None = None) -> RacecarDriftEnv:
         """Return one racecar."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -195,7 +196,8 @@ PUBLISHED: Mapping[str, Mapping[str, Vary]] = {
         "joint_damping": log_uniform(0.3, 3.0, operation="scale"),
     },
 }
-"""Ranges of published sim-to-real work by name. A robot takes from them what it has and its task does not say."""
+"""Ranges of published sim-to-real work by name. A robot takes from them what it has and its task does not say, and
+warns of what it lacks."""
 
 
 def varied(given: Any, family: str) -> dict[str, Vary]:
@@ -228,7 +230,8 @@ class Randomizer:
         varied: how, by property.
         properties: those that the environment has.
         family: its name, for messages.
-        published: whether `varied` is a published set, from which is taken what there is.
+        published: the name of `varied` if it is a published set, from which is taken what there is; a warning at the
+            first episode says what is not.
 
     Raises:
         ValueError: if the environment lacks a property, or of a published set all; or if one cannot vary so.
@@ -240,7 +243,7 @@ class Randomizer:
         properties: Mapping[str, Property],
         family: str,
         *,
-        published: bool,
+        published: str | None,
     ) -> None:
         known = {name: how for name, how in varied.items() if name in properties}
         if (known != varied and not published) or (varied and not known):
@@ -250,6 +253,8 @@ class Randomizer:
             _check_limits(name, how, properties[name])
         self._known, self._properties = known, properties
         self._family, self._published = family, published
+        self._lacking = {name: "is nothing that it has" for name in varied if name not in known}
+        self._told = published is None
 
     def start(
         self, task: Sequence[float], said: Mapping[str, float], generator: np.random.Generator
@@ -267,16 +272,34 @@ class Randomizer:
         nominal = {name: own.nominal for name, own in self._properties.items()}
         self._base = {**nominal, **said}
         self._varied = {}
+        idle = dict(self._lacking)
         for name, how in self._known.items():
             if problem := self._problem(name, how, said):
-                if not self._published:
+                if self._published is None:
                     raise ValueError(f"{self._family}: {name} {problem}")
+                # What the task says varies with the tasks.
+                if name not in said:
+                    idle[name] = problem
             else:
                 self._varied[name] = how
+        self._tell(idle)
         return {
             name: self._draw(name, _of_task(name, task) if how.when == "task" else generator)
             for name, how in self._varied.items()
         }
+
+    def _tell(self, idle: Mapping[str, str]) -> None:
+        """Warn, once, of what a published set varies and this robot does not."""
+        if idle and not self._told:
+            without = "; ".join(
+                f"{name}, which {why.partition(':')[0]}" for name, why in idle.items()
+            )
+            warnings.warn(
+                f"{self._family} takes only {', '.join(self._varied) or 'nothing'} of the published set "
+                f"{self._published!r}, and leaves out {without}",
+                stacklevel=2,
+            )
+        self._told = True
 
     def due(self, elapsed: int, generator: np.random.Generator) -> list[str]:
         """Return which properties are drawn anew before a step; `elapsed` came before it in the episode."""

@@ -27,7 +27,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.arms import ArmEnv
-from metamotor.envs.core import Array, Interval, Parameter, Signal, Task, TaskFamily
+from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
 from metamotor.robots.xarm6 import XArm6
 
 LATENCY = 0.1
@@ -157,6 +157,7 @@ class XArmPayload(TaskFamily):
     action_signals = tuple(
         Signal(f"{joint}.torque", f"{unit:g} N·m", -1.0, 1.0) for joint, unit in TORQUES.items()
     )
+    reward_terms = (RewardTerm("distance", f"(d / {DISTANCE_UNIT} m)²", "1", -1.0),)
 
     def make_env(self, *, render_mode: str | None = None) -> XArmPayloadEnv:
         """Return one arm."""

@@ -135,6 +135,11 @@ class MAMLConfig:
             raise ValueError(
                 'adapted="context" needs context_size of at least 1, got 0: there is nothing to adapt'
             )
+        if self.context_size and not self.inner_steps:
+            raise ValueError(
+                f"context_size={self.context_size} needs inner_steps of at least 1, got 0: only adaptation writes the "
+                "context"
+            )
         if self.context_size and self.inner_loss == "base":
             raise ValueError(
                 'inner_loss="base" does not go with a context: the loss of the critic, which sees the context too, '

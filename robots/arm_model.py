@@ -82,6 +82,5 @@ def arm_properties(
         "payload": Property("kg", 0.0, 0.0, rating),
         "latency": Property("s", 0.0, 0.0, 0.1),
         **motors,
-        **{f"{joint}.strength": Property("1", 1.0) for joint in joints},
-        **{f"{joint}.response": Property("1", 1.0) for joint in joints},
+        **{f"{joint}.strength": Property("1", 1.0, 0.0, 2.0) for joint in joints},
     }

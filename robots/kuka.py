@@ -13,10 +13,9 @@ from math import pi, radians
 from typing import ClassVar
 
 from metamotor.robots.arm_kinematics import Column
-from metamotor.robots.arm_model import arm_properties
 from metamotor.robots.physics import PYBULLET
 from metamotor.robots.properties import Property
-from metamotor.robots.servo_arm import ServoArm
+from metamotor.robots.servo_arm import ServoArm, servo_properties
 from metamotor.robots.seven_joints import Lengths, hand_position_and_jacobian
 from metamotor.robots.simulator import Camera, Vector
 
@@ -49,9 +48,7 @@ class Kuka(ServoArm):
     """Upper joint limits of the data sheet [rad]."""
     MAX_TORQUE = (320.0, 320.0, 176.0, 176.0, 110.0, 40.0, 40.0)
     MAX_SPEED = tuple(radians(speed) for speed in (85, 85, 100, 75, 130, 135, 135))
-    PROPERTIES: ClassVar[Mapping[str, Property]] = arm_properties(
-        JOINTS, rating=14.0, motors={"gain": Property("1", ServoArm.GAIN, 0.01, 1.0)}
-    )
+    PROPERTIES: ClassVar[Mapping[str, Property]] = servo_properties(JOINTS, rating=14.0)
     """As the Panda's; it may carry 14 kg."""
 
     CAMERA = Camera(target=(0.3, 0.0, 0.4), distance=1.4, yaw=50.0, pitch=-20.0)

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from metamotor.robots.arm_kinematics import Column
-from metamotor.robots.arm_model import arm_properties
 from metamotor.robots.physics import PYBULLET
 from metamotor.robots.properties import Property
-from metamotor.robots.servo_arm import ServoArm
+from metamotor.robots.servo_arm import ServoArm, servo_properties
 from metamotor.robots.seven_joints import Lengths, hand_position_and_jacobian
 from metamotor.robots.simulator import Camera, Vector
 
@@ -49,11 +48,10 @@ class Panda(ServoArm):
     MAX_SPEED = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
     FINGER_FORCE: ClassVar[float] = 20.0
     """Force that holds each finger closed [N]."""
-    PROPERTIES: ClassVar[Mapping[str, Property]] = arm_properties(
-        JOINTS, rating=3.0, motors={"gain": Property("1", ServoArm.GAIN, 0.01, 1.0)}
-    )
+    PROPERTIES: ClassVar[Mapping[str, Property]] = servo_properties(JOINTS, rating=3.0)
     """What it carries (Franka allows 3 kg), how late targets arrive, the motors' gain, and for each joint what share
-    of its torque the motor gives, and what share of a commanded step the joint is sent; 0 is a locked joint."""
+    of its torque the motor gives, and what share of a commanded step it is sent; 0 is a locked joint. The last joint is
+    sent none: it turns the hand about its own point."""
 
     CAMERA = Camera(target=(0.3, 0.0, 0.38), distance=1.25, yaw=50.0, pitch=-20.0)
 

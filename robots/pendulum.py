@@ -40,7 +40,7 @@ class Pendulum(Robot):
     PROPERTIES: ClassVar[Mapping[str, Property]] = {
         "bob_mass": Property("kg", 0.5, 0.01),
         "length": Property("m", LENGTH, SHORTEST),
-        "motor_strength": Property("1", 1.0),
+        "motor_strength": Property("1", 1.0, 0.0, 2.0),
         "joint_damping": Property("N·m·s/rad", 0.005),
     }
     """Of the bob, of the rod, what share of its torque the motor gives, and friction of the hinge."""

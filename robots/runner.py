@@ -37,8 +37,8 @@ def runner_properties(
         "inertia_scale": Property("1", 1.0, lightest, 10.0),
         "friction": Property("1", friction),
         "damping_scale": Property("1", 1.0, 0.0, most_damping),
-        "motor_strength": Property("1", 1.0),
-        **{f"{joint}.strength": Property("1", 1.0) for joint in joints},
+        "motor_strength": Property("1", 1.0, 0.0, 2.0),
+        **{f"{joint}.strength": Property("1", 1.0, 0.0, 2.0) for joint in joints},
         **{f"{joint}.gain": Property("1", 1.0, -1.0, 1.0) for joint in joints},
     }
 

@@ -6,9 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from metamotor.robots.arm import Arm
-from metamotor.robots.arm_model import PAYLOAD, arm_urdf, payload_inertia
+from metamotor.robots.arm_model import PAYLOAD, arm_properties, arm_urdf, payload_inertia
 from metamotor.robots.delay import Delay
 from metamotor.robots.physics import PYBULLET
+from metamotor.robots.properties import Property
+
+
+def servo_properties(joints: Sequence[str], *, rating: float) -> dict[str, Property]:
+    """Return what may be changed about an arm with position motors.
+
+    Args:
+        joints: their names. The last one turns the hand about its own point, and is sent no step to respond to.
+        rating: greatest mass that the maker lets it carry [kg].
+    """
+    return {
+        **arm_properties(
+            joints, rating=rating, motors={"gain": Property("1", ServoArm.GAIN, 0.01, 1.0)}
+        ),
+        **{f"{joint}.response": Property("1", 1.0, 0.0, 2.0) for joint in joints[:-1]},
+    }
 
 
 class ServoArm(Arm):
@@ -61,7 +77,7 @@ class ServoArm(Arm):
             )
         if "latency" in changed:
             self._line.steps = round(now["latency"] / self.TIME_STEP)
-        self._responses = [now[f"{joint}.response"] for joint in self.JOINTS]
+        self._responses = [*(now[f"{joint}.response"] for joint in self.JOINTS[:-1]), 1.0]
         self.joints.use_position_motors(
             gains=[now["gain"]] * len(self.JOINTS),
             max_forces=[

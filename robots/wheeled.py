@@ -13,6 +13,10 @@ from metamotor.robots.properties import Property
 from metamotor.robots.robot import Robot
 from metamotor.robots.simulator import BaseState, Camera, data_path
 
+MOST_STRENGTH = 1.4
+"""Greatest share of its torque that a motor can be given: gains grow with it, and dampers act a physics step late. A
+Husky keeps to a lane as well as at 1 up to this one; at 2 it earns 28 of 45."""
+
 
 class PlanarState(NamedTuple):
     """Where a robot on the ground is, and how it moves."""
@@ -65,8 +69,8 @@ class WheeledRobot(Robot):
             **SLOPE,
             "friction": Property("1", friction),
             **{f"{wheel}.friction": Property("1", 1.0) for wheel in wheels},
-            "motor_strength": Property("1", 1.0),
-            **{f"{wheel}.strength": Property("1", 1.0) for wheel in driven},
+            "motor_strength": Property("1", 1.0, 0.0, MOST_STRENGTH),
+            **{f"{wheel}.strength": Property("1", 1.0, 0.0, MOST_STRENGTH) for wheel in driven},
         }
 
     def __init__(self, urdf: str, *, gui: bool = False) -> None:

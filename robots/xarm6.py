@@ -82,8 +82,7 @@ class XArm6(Arm):
         },
     )
     """What it carries (UFACTORY allows 5 kg), and how far in front of the flange's axis that is; how late targets and
-    torques arrive; gains of the motors; and for each joint what share of its torque the motor gives, and what share of
-    a commanded step the joint is sent."""
+    torques arrive; gains of the motors; and for each joint what share of its torque the motor gives."""
 
     TIME_STEP = 1 / 240
     """[s]. The wrist's dampers, which act a step late, are stable up to 1/30."""
@@ -136,7 +135,6 @@ class XArm6(Arm):
                 self.simulator.set_dynamics(
                     self.body, holder, mass=mass, localInertiaDiagonal=payload_inertia(mass)
                 )
-        self._responses = [now[f"{joint}.response"] for joint in self.JOINTS]
         motors.stiffness, motors.damping = now["stiffness"], now["damping"]
         motors.latency = now["latency"]
         motors.strengths = [now[f"{joint}.strength"] for joint in self.JOINTS]

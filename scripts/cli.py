@@ -12,6 +12,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from metamotor.scripts.outputs import no_empty_folders
+
 COMMANDS = {
     "train": "meta-train a policy on a task family",
     "adapt": "adapt a checkpoint to one task by a few episodes, and save the Stable-Baselines3 model",
@@ -75,7 +77,7 @@ def _command(name: str) -> Callable[[Sequence[str]], None]:
     command: Callable[[Sequence[str]], None] = importlib.import_module(
         f"metamotor.scripts.{name}"
     ).main
-    return command
+    return no_empty_folders()(command)
 
 
 def _guarded(action: Callable[[], None], debug: bool) -> int:

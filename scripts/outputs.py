@@ -10,10 +10,27 @@ import io
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+_made: list[Path] = []
+"""Folders that this process made, parents first."""
+
+
+@contextmanager
+def no_empty_folders() -> Iterator[None]:
+    """Leave no folder behind that was made inside and that nothing was put into, as by work that fails at once."""
+    before = len(_made)
+    try:
+        yield
+    finally:
+        while len(_made) > before:
+            # Only an empty one can be removed so.
+            with suppress(OSError):
+                _made.pop().rmdir()
 
 
 def new_folder(out: Path | None, name: str, fill: Callable[[Path], object] | None = None) -> Path:
@@ -47,6 +64,7 @@ def new_folder(out: Path | None, name: str, fill: Callable[[Path], object] | Non
 
 def _make(folder: Path, fill: Callable[[Path], object] | None = None) -> bool:
     """Make a folder; say whether it is new."""
+    missing = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
     try:
         if fill is None:
             folder.mkdir(parents=True)
@@ -59,6 +77,7 @@ def _make(folder: Path, fill: Callable[[Path], object] | None = None) -> bool:
             f"cannot make the folder {folder} ({error.strerror}); expected a folder's name in a "
             "place that you may write to"
         ) from error
+    _made.extend(missing)
     return True
 
 

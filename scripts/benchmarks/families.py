@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 
 from metamotor import envs
-from metamotor.envs import Choice, Interval, Signal, TaskFamily
+from metamotor.envs import Choice, Interval, RewardTerm, Signal, TaskFamily
 from metamotor.meta.statistics import iqm
 from metamotor.robots import Property, raw_periods_per_second
 from metamotor.scripts.benchmarks.results import place, write_results
@@ -247,6 +247,14 @@ def family_page(family: TaskFamily, found: dict[str, Any], *, pictured: bool) ->
         "## Action",
         "",
         *_table(["number", "unit", "bounds"], [_signal(s) for s in family.action_signals]),
+        "## Reward",
+        "",
+        "The reward of a step is the sum of weight × formula; `env.reward_terms()` gives what each term of the last "
+        "step added.",
+        "",
+        *_table(
+            ["term", "formula", "unit", "weight"], [_term_row(own) for own in family.reward_terms]
+        ),
         "## Returns",
         "",
         "Interquartile means over test tasks; robust policy and oracle are trained (stochastic).",
@@ -316,6 +324,11 @@ def _range(low: float, high: float) -> str:
 
 def _signal(signal: Signal) -> list[str]:
     return [f"`{signal.name}`", signal.unit, _range(signal.low, signal.high)]
+
+
+def _term_row(term: RewardTerm) -> list[str]:
+    formula = term.formula.replace("|", "\\|")  # which would end the cell
+    return [f"`{term.name}`", formula, term.unit, f"{term.weight:g}".replace("-", "−")]
 
 
 def _property_row(name: str, own: Property) -> list[str]:

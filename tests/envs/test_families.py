@@ -185,6 +185,44 @@ class TestEnvironment:
             family.replace(horizon=horizon)
 
 
+class TestReward:
+    def test_is_the_sum_of_its_terms_to_the_last_bit(self, env: envs.TaskEnv) -> None:
+        declared = {term.name: term for term in env.family.reward_terms}
+        assert len(declared) == len(env.family.reward_terms) > 0
+        for seed, task in enumerate(env.family.sample(4, split="out_of_range", seed=0)):
+            env.action_space.seed(seed)
+            env.reset(seed=seed, options={"task": task})
+            ended = False
+            while not ended:
+                _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+                terms = env.reward_terms()
+                first, *others = terms.values()
+                for value in others:
+                    first += value
+                assert (list(terms), first) == (list(declared), reward)
+                for name, value in terms.items():
+                    # An indicator is all or nothing, and its weight is what the documentation says.
+                    if declared[name].formula.startswith("1 if"):
+                        assert value in (0.0, declared[name].weight)
+                ended = terminated or truncated
+            env.reset(seed=seed)
+            assert env.reward_terms() == terms
+
+    def test_terms_say_what_they_are(self, family: envs.TaskFamily) -> None:
+        for term in family.reward_terms:
+            assert term.name.isidentifier()
+            assert term.formula
+            assert term.unit
+            assert term.weight
+
+    def test_needs_a_step_first(self, family: envs.TaskFamily) -> None:
+        env = family.make_env()
+        env.reset(seed=0)
+        with pytest.raises(RuntimeError, match=r"call step\(\) before"):
+            env.reward_terms()
+        env.close()
+
+
 class TestHiddenTask:
     def test_does_not_show_in_the_first_observation(self, env: envs.TaskEnv) -> None:
         tasks = env.family.sample(5, seed=0)
@@ -287,6 +325,22 @@ class TestTasks:
             family.sample(1, split="holdout", seed=0)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="at least 1"):
             family.sample(0, seed=0)
+
+
+def test_terms_that_are_not_those_of_the_reward_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    family = envs.make("MinitaurBattery-v0")
+    env = family.make_env()
+    env.reset(seed=0)
+    env.step(np.zeros(5))
+    assert list(env.reward_terms()) == ["velocity", "drift", "fall"]
+    monkeypatch.setattr(type(family), "reward_terms", family.reward_terms[:1])
+    with pytest.raises(
+        ValueError, match="MinitaurBattery-v0 names 1 terms of its reward, which has 3"
+    ):
+        env.reward_terms()
+    env.close()
 
 
 def test_an_unknown_family_is_named_with_those_there_are() -> None:

@@ -70,7 +70,7 @@ TOY = {"mass": Property("kg", 2.0), "grip": Property("1", 0.5, 0.1, 1.0)}
 
 class TestRandomizer:
     def of(self, **varied: Vary) -> Randomizer:
-        return Randomizer(varied, TOY, "Toy-v0", published=False)
+        return Randomizer(varied, TOY, "Toy-v0", published=None)
 
     def test_varies_about_the_task_or_else_the_nominal_value(self) -> None:
         twice = self.of(mass=choice(2.0, operation="scale"), grip=choice(0.2, operation="add"))
@@ -118,7 +118,7 @@ class TestRandomizer:
         with pytest.raises(ValueError, match="Toy-v0: mass is part of the task"):
             self.of(mass=uniform(1, 3)).start((), {"mass": 2.5}, generator)
         published = Randomizer(
-            {"mass": uniform(1, 3), "grip": uniform(0.2, 0.9)}, TOY, "Toy-v0", published=True
+            {"mass": uniform(1, 3), "grip": uniform(0.2, 0.9)}, TOY, "Toy-v0", published="toys"
         )
         assert list(published.start((), {"mass": 2.5}, generator)) == ["grip"]
         assert set(published.start((), {}, generator)) == {"mass", "grip"}
@@ -127,7 +127,7 @@ class TestRandomizer:
         generator = np.random.default_rng(0)
         still = {"calm": Property("m/s", 0.0)}
         idle = Randomizer(
-            {"calm": uniform(0.5, 2, operation="scale")}, still, "Toy-v0", published=False
+            {"calm": uniform(0.5, 2, operation="scale")}, still, "Toy-v0", published=None
         )
         with pytest.raises(ValueError, match="calm is 0, which no factor changes"):
             idle.start((), {}, generator)
@@ -152,10 +152,27 @@ class TestRandomizer:
 
     def test_takes_from_a_published_set_what_there_is(self) -> None:
         varied = {"weight": uniform(1, 2), "mass": uniform(3, 4)}
-        some = Randomizer(varied, TOY, "Toy-v0", published=True)
-        assert list(some.start((), {}, np.random.default_rng(0))) == ["mass"]
+        some = Randomizer(varied, TOY, "Toy-v0", published="toys")
+        message = "Toy-v0 takes only mass of the published set 'toys', and leaves out weight, which is nothing"
+        with pytest.warns(UserWarning, match=message):
+            assert list(some.start((), {}, np.random.default_rng(0))) == ["mass"]
+        some.start((), {}, np.random.default_rng(0))  # told once
+
+    def test_of_a_published_set_what_is_nought_is_told_and_what_the_task_says_is_not(self) -> None:
+        calm = {**TOY, "calm": Property("m/s", 0.0)}
+        varied = {
+            "mass": uniform(3, 4),
+            "calm": uniform(0.5, 2, operation="scale"),
+            "grip": uniform(0.2, 0.9),
+        }
+        some = Randomizer(varied, calm, "Toy-v0", published="toys")
+        message = r"takes only grip of the .* 'toys', and leaves out calm, which is 0, which no factor changes$"
+        with pytest.warns(UserWarning, match=message):
+            some.start((), {"mass": 3.0}, np.random.default_rng(0))
+
+    def test_of_a_published_set_it_cannot_be_nothing(self) -> None:
         with pytest.raises(ValueError, match="has no weight"):
-            Randomizer({"weight": uniform(1, 2)}, TOY, "Toy-v0", published=True)
+            Randomizer({"weight": uniform(1, 2)}, TOY, "Toy-v0", published="toys")
 
 
 @pytest.fixture
@@ -230,6 +247,7 @@ class TestFamily:
         with pytest.raises(ValueError, match="has no weight to vary; it has payload, mass_scale"):
             envs.make(A1, randomization={"weight": uniform(0, 1)}).make_env()
 
+    @pytest.mark.filterwarnings("ignore:A1Locomotion-v0 takes only")
     @pytest.mark.parametrize("name", PUBLISHED)
     def test_published_sets_fit_a_robot(self, name: str) -> None:
         env = envs.make(A1, randomization=name).make_env()
@@ -264,7 +282,7 @@ class TestFamily:
         env.close()
         hopeless = {"cart_mass": choice(0.1), "pole_mass": choice(1.0), "pole_length": choice(2.0)}
         own: Any = envs.make("CartPole-v0", randomization={"sensor_noise": choice(0.1)}).make_env()
-        own._randomizer = Randomizer(hopeless, own.properties, "CartPole-v0", published=True)
+        own._randomizer = Randomizer(hopeless, own.properties, "CartPole-v0", published="none")
         own._task_properties = dict
         with pytest.raises(ValueError, match=r"drawn 100 times so that it cannot be: .* too light"):
             own.reset(seed=0)

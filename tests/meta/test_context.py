@@ -120,6 +120,7 @@ def test_the_horizon_of_adaptation_is_its_own() -> None:
     ("changes", "words"),
     [
         ({"context_size": 0}, 'adapted="context" needs context_size of at least 1, got 0'),
+        ({"inner_steps": 0}, "context_size=3 needs inner_steps of at least 1, got 0"),
         ({"inner_loss": "base"}, 'inner_loss="base" does not go with a context'),
         ({"adapted": "head"}, 'context_size=3 is of no use with adapted="head"'),
         ({"context_size": -1}, "context_size must be at least 0, got -1"),

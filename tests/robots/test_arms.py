@@ -235,6 +235,18 @@ class TestProperties:
         assert steps[0][1] == pytest.approx(0.5 * steps[1][1])
         assert steps[0][5] == pytest.approx(steps[1][5])
 
+    def test_every_response_changes_where_the_joints_are_sent(self, servo: ServoArm) -> None:
+        responses = [name for name in servo.PROPERTIES if name.endswith(".response")]
+        assert responses == [f"{joint}.response" for joint in servo.JOINTS[:-1]]
+        servo.reset(servo.HOME)
+        servo.move_hand((0.01, 0.02, 0.02))
+        usual = servo.joints.last_command
+        for name in responses:
+            servo.configure(**{name: 0.5})
+            servo.move_hand((0.01, 0.02, 0.02))
+            assert servo.joints.last_command != usual, name
+            servo.configure(**{name: 1.0})
+
     @pytest.mark.parametrize("late", [0, 3, 6])
     def test_targets_arrive_after_the_latency(self, servo: ServoArm, late: int) -> None:
         servo.configure(latency=late / 120)

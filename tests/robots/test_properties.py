@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metamotor import robots
-from metamotor.robots import A1, CartPole, Robot
+from metamotor.robots import A1, CartPole, Laikago, Quadruped, Robot
 from metamotor.robots.motors import PDMotors
 from metamotor.robots.properties import Property
 
@@ -43,6 +43,32 @@ class TestConfigure:
             with pytest.raises(TypeError, match=f"has no mas; it has .*{first}"):
                 robot.configure(**good, mas=1.0)
             assert robot.properties == before
+
+
+@pytest.mark.parametrize("robot_type", ROBOTS)
+def test_a_motor_has_a_greatest_strength(robot_type: type[Robot]) -> None:
+    for name, own in robot_type.PROPERTIES.items():
+        if name.endswith("strength"):
+            assert 1.2 <= own.high <= 2.0, "published ranges end at 1.2"
+
+
+@pytest.mark.parametrize("robot_type", [A1, Laikago])
+def test_a_quadruped_trots_with_the_strongest_motors(robot_type: type[Quadruped]) -> None:
+    strongest = robot_type.PROPERTIES["motor_strength"].high
+    for strength, fallen in ((strongest, False), (2.0, True)):
+        with robot_type() as robot:
+            # What cannot be asked for is set where it ends up.
+            robot._motors.strengths = [strength] * len(robot.JOINTS)
+            robot.reset(robot.STANCE, 0.005)
+            for _ in range(80):
+                robot.walk(
+                    forwards=0.0,
+                    sideways=0.0,
+                    turn=0.0,
+                    clearance=0.06,
+                    support=robot.MASS * 9.81 / 2,
+                )
+            assert (robot.trunk().uprightness < 0.6) == fallen
 
 
 def test_what_does_not_go_together_changes_nothing() -> None:

@@ -435,6 +435,17 @@ def test_no_folder_is_left_of_an_evaluation_by_no_workers(
     assert not (tmp_path / "out").exists()
 
 
+def test_no_folder_is_left_of_a_study_that_fails_at_once(
+    metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["bench", "learning", "--families", "CartPole-v0", "--train-options=--nope 3"]
+    done = metamotor(*words)
+    assert done.code == 2
+    assert "Unrecognized options: --nope" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_without_steps_or_without_a_picture_is_told(
     metamotor: Program, arms: dict[str, Path], tmp_path: Path
 ) -> None:

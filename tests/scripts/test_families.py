@@ -47,6 +47,14 @@ def test_a_page_says_all_that_the_family_does(folder: Path) -> None:
     assert "| 12.2 | 98.5 |" in page
 
 
+def test_the_committed_pages_say_what_is_rewarded() -> None:
+    for name, family in envs.FAMILIES.items():
+        page = (PAGES / f"{name}.md").read_text()
+        for term in family.reward_terms:
+            formula, weight = term.formula.replace("|", "\\|"), f"{term.weight:g}".replace("-", "−")
+            assert f"| `{term.name}` | {formula} | {term.unit} | {weight} |" in page
+
+
 def test_a_page_has_what_its_module_refers_to() -> None:
     names = {
         family: [name for name, _ in _documents(envs.FAMILIES[family].__module__)]

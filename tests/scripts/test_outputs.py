@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from metamotor.scripts.outputs import new_folder, results_folder, writable, write_file
+from metamotor.scripts.outputs import (
+    new_folder,
+    no_empty_folders,
+    results_folder,
+    writable,
+    write_file,
+)
 
 
 def test_a_folder_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +55,26 @@ def test_a_folder_is_there_with_all_of_it_or_not_at_all(tmp_path: Path) -> None:
         new_folder(out, "run", broken)
     with pytest.raises(ValueError, match="cannot make the folder /proc/run"):
         new_folder(Path("/proc/run"), "run", broken)
+
+
+def test_work_that_fails_leaves_no_empty_folder(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+
+    def work(*, fills: bool) -> None:
+        with no_empty_folders():
+            results_folder(mine, "bench", (), overwrite=False)
+            results_folder(tmp_path / "runs" / "bench", "bench", (), overwrite=False)
+            if fills:
+                (tmp_path / "runs" / "bench" / "results").write_text("")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        work(fills=False)
+    assert list(tmp_path.rglob("*")) == [mine], "one that was there stays, empty or not"
+    with pytest.raises(RuntimeError, match="stop"):
+        work(fills=True)
+    assert (tmp_path / "runs" / "bench" / "results").is_file()
 
 
 def test_a_file_is_tried_before_the_work(tmp_path: Path) -> None:
