@@ -28,7 +28,7 @@ from metamotor.deploy import runtime
 from metamotor.deploy.adaptation import graphs, parity
 from metamotor.deploy.adaptation.tracing import Input, to_onnx, with_defaults, with_metadata
 from metamotor.deploy.exporter import export
-from metamotor.deploy.graph import float32_bounds
+from metamotor.deploy.heads import float32_bounds
 from metamotor.deploy.runtime.acting import LOG_STD
 from metamotor.deploy.runtime.adaptive import ADAPTATION_FORMAT, ADAPTATION_KEY, POLICY_KEY
 from metamotor.meta.es import ES

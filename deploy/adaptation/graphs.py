@@ -15,7 +15,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metamotor.deploy.adaptation.tracing import Input, unlike
-from metamotor.deploy.graph import float32_bounds
+from metamotor.deploy.heads import float32_bounds
 from metamotor.deploy.runtime.acting import ACTION, LOG_STD, OBSERVATION, OUTPUTS
 from metamotor.deploy.runtime.methods import ADAPTED, SCALE, STEP
 from metamotor.meta.es import ES

@@ -23,7 +23,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from metamotor.deploy.graph import IR_VERSION, OPSET
+from metamotor.deploy.tracing import IR_VERSION, OPSET
 
 PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101)
 
