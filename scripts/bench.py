@@ -12,6 +12,7 @@ from rich.console import Console
 from tyro.conf import subcommand
 
 from metamotor.scripts.benchmarks import (
+    adaptation,
     families,
     latency,
     learning,
@@ -20,6 +21,7 @@ from metamotor.scripts.benchmarks import (
     resume,
     sampling,
 )
+from metamotor.scripts.benchmarks.adaptation import Adaptation
 from metamotor.scripts.benchmarks.families import Families
 from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
@@ -54,8 +56,9 @@ Benchmark = (
     | Annotated[Learning, subcommand("learning")]
     | Annotated[Families, subcommand("families")]
     | Annotated[Physics, subcommand("physics")]
+    | Annotated[Adaptation, subcommand("adaptation")]
 )
-Single = Sampling | Latency | MetaGradient | Resume | Learning | Families | Physics
+Single = Sampling | Latency | MetaGradient | Resume | Learning | Families | Physics | Adaptation
 
 
 def main(argv: Sequence[str]) -> None:
@@ -102,3 +105,5 @@ def _run(options: Single, command: str, console: Console) -> None:
             families.run(options, command, console)
         case Physics():
             physics.run(options, command, console)
+        case Adaptation():
+            adaptation.run(options, command, console)

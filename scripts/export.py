@@ -34,6 +34,9 @@ class Export:
     zoo:PandaReach/maml."""
     task: TaskChoice = field(default_factory=TaskChoice)
     adaptation: Adaptation = field(default_factory=Adaptation)
+    adaptive: bool = False
+    """Write what adapts on the robot itself (deploy.runtime.AdaptivePolicy), for any task, in place of a policy that is
+    adapted to one here."""
     out: Path = Path("policy.onnx")
     """Where the policy goes (*.onnx)."""
     overwrite: bool = False
@@ -52,6 +55,9 @@ def main(argv: Sequence[str]) -> None:
         )
     path = checkpoint_in(options.checkpoint)
     learner = load_adaptable(path, options.adaptation.physics)
+    if options.adaptive:
+        export_adaptive(learner, path, out)
+        return
     task = options.task.of(learner.family)
     adaptation = options.adaptation.of(learner)
     model = adapted_model(learner, task, adaptation)
@@ -65,6 +71,17 @@ def main(argv: Sequence[str]) -> None:
     if options.adaptation.updates and (note := untrained_note(learner)):
         print(note)
     print(next_step("run it in the simulator", "run", out))
+
+
+def export_adaptive(learner: MetaLearner, checkpoint: Path, out: Path) -> None:
+    """Write a learner's adaptation with where it comes from, and say what was compared."""
+    origin = {"checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
+    policy = deploy.runtime.AdaptivePolicy(deploy.export_adaptation(learner, out, metadata=origin))
+    parity = policy.metadata["parity"]
+    print(f"{placed(learner.family)}, any task: {policy.episodes} episodes an update")
+    print(
+        f"Wrote {out}: its updates are at most {parity['update_error']:.1e} of their length away from the learner's own"
+    )
 
 
 def export_model(

@@ -156,9 +156,7 @@ def _of_maml(learner: MAML) -> _Contents:
         )
 
     compare = partial(parity.of_updates, view=parity.View(weights_of, state_of))
-    return _Contents(
-        "gradient", options, weights, graphs.gradient_step(learner, weights), compare
-    )
+    return _Contents("gradient", options, weights, graphs.gradient_step(learner, weights), compare)
 
 
 def _of_es(learner: ES) -> _Contents:
@@ -173,9 +171,7 @@ def _of_es(learner: ES) -> _Contents:
             f"ES over {learner.policy!r} with {learner.base_kwargs.get('policy_kwargs')} cannot be exported: its "
             "weights have to be those of a plain multilayer perceptron (MlpPolicy with Tanh or ReLU layers, or none)"
         )
-    weights = {
-        name: learner.params[name].detach().clone() for name in learner.adapter.actor_names
-    }
+    weights = {name: learner.params[name].detach().clone() for name in learner.adapter.actor_names}
 
     def weights_of(state: Any) -> dict[str, Array]:
         return layout.split(state.vector)
@@ -205,9 +201,7 @@ def _of_es(learner: ES) -> _Contents:
         "flat": True,
     }
     compare = partial(parity.of_updates, view=view)
-    return _Contents(
-        "gradient", options, weights, graphs.gradient_step(learner, weights), compare
-    )
+    return _Contents("gradient", options, weights, graphs.gradient_step(learner, weights), compare)
 
 
 def _of_mpo(learner: MPO) -> _Contents:

@@ -1,6 +1,6 @@
 """What each learner does to adapt, as functions of tensors: the policy, its inner step, a perturbation, the encoder.
 
-Shapes: E episodes, H steps, N observations, O numbers of one, A of an action, U units of memory, d weights searched for.
+Shapes: E episodes, H steps, N observations, O numbers of one, A of an action, U units of memory, d searched weights.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def perturbation(learner: ES, weights: Params) -> tuple[Function, list[Input]]:
     decay = float(learner.config.later_step_decay)
     lengths = list(learner.layout.sizes)
 
-    def perturb(
-        noise: Tensor, step: Tensor, scale: Tensor, *values: Tensor
-    ) -> dict[str, Tensor]:
+    def perturb(noise: Tensor, step: Tensor, scale: Tensor, *values: Tensor) -> dict[str, Tensor]:
         pieces = zip(names, values, torch.split(noise, lengths), strict=True)
         return {
             f"{ADAPTED}{name}": value

@@ -38,6 +38,8 @@ SIZES = ((6, 40), (3, 25))
 """Episodes and steps of the experience."""
 UPDATES = 2
 """Of each size."""
+REWARD = 0.1
+"""Standard deviation of the rewards: steps are as long as the rewards are large, and should stay within reason."""
 
 
 class Parity(NamedTuple):
@@ -48,7 +50,7 @@ class Parity(NamedTuple):
     allowed: float
     """What that may be at most."""
     action_error: float
-    """Largest difference of a mean or a logit, as a share of the largest."""
+    """Largest difference of a mean or a logit by the same weights, as a share of the largest."""
 
     @property
     def passed(self) -> bool:
@@ -82,7 +84,7 @@ def synthetic(family: Any, episodes: int, steps: int, seed: int) -> list[Episode
         else:
             shape = (length, *family.action_space.shape)
             actions = rng.standard_normal(shape).astype(np.float32)
-        found.append(Episode(observations, actions, rng.standard_normal(length)))
+        found.append(Episode(observations, actions, REWARD * rng.standard_normal(length)))
     return found
 
 
@@ -133,8 +135,9 @@ def of_climbing(learner: ES, path: Path, view: View) -> Parity:
     adaptation = learner.adaptation
     assert isinstance(adaptation, HillClimb)
     found = []
+    state = learner.initial_state()
     for step in range(UPDATES):
-        before = learner.initial_state() if step == 0 else state
+        before = state
         returns = np.random.default_rng(step).standard_normal(robot.episodes).tolist()
         recorded = synthetic(learner.family, 1, 2, step)
         for value in returns:
@@ -193,16 +196,18 @@ def action_error(
 ) -> float:
     """Return the largest difference of means or logits by the same weights, as a share of the largest.
 
-    By the same ones: an update that is wild, as on random experience, makes of the last bits of weights anything.
+    The largest of them, or of what they are summed up from: an update on random experience may make large weights whose
+    products cancel.
     """
     actor: Any = learner.make_actor(view.state_of(robot.weights))
     observations = recorded[0].observations
     found = np.stack([robot.outputs(observation) for observation in observations])
-    return _relative(found, actor.network(observations))
+    summed = float(np.abs(robot.weights["action_net.weight"]).sum(axis=1).max())
+    return _relative(found, actor.network(observations), summed)
 
 
-def _relative(found: Array, wanted: Array) -> float:
-    return float(np.abs(found - wanted).max() / max(1e-6, np.abs(wanted).max()))
+def _relative(found: Array, wanted: Array, least: float = 1e-6) -> float:
+    return float(np.abs(found - wanted).max() / max(least, np.abs(wanted).max()))
 
 
 def _worst(found: Sequence[tuple[float, float, float]]) -> Parity:

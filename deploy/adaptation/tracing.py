@@ -77,9 +77,11 @@ def to_onnx(
     shapes = tuple({axis: auto for axis, free in enumerate(own.free) if free} for own in inputs)
     try:
         with _quiet():
-            traced = make_fx(listed, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*examples)
+            traced = make_fx(listed, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
+                *examples
+            )
             program = torch.onnx.export(
-                traced,
+                traced.eval(),
                 examples,
                 dynamo=True,
                 opset_version=OPSET,

@@ -33,9 +33,7 @@ class SwappablePolicy:
         weights: its first ones, by name.
     """
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, weights: Mapping[str, Array]
-    ) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, weights: Mapping[str, Array]) -> None:
         self._session = session
         self._binding = session.io_binding()
         size = session.get_inputs()[0].shape[1]

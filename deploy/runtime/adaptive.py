@@ -108,22 +108,26 @@ class AdaptivePolicy:
         entries = session.get_modelmeta().custom_metadata_map
         self._document = _document(entries, self.path)
         self._hash = hashlib.sha256(payload).hexdigest()
-        self._policy_file = _policy_file(entries, self.path)
+        self.policy_file = _policy_file(entries, self.path)
+        """The policy inside, with its meta-parameters as weights that may be given anew; empty if it has none."""
         self.episodes = _whole("episodes", episodes, self._document["episodes"], 1)
         self.seed = _whole("seed", seed, 0, 0)
         self._distribution = distribution(self._document["action"])
         self._names = tuple(str(own["name"]) for own in self._document["observations"])
         kind = METHODS[self._document["method"]]
         self._method: Method = kind(session, self._document)
-        self._memory = self._memory_before = self._memory_of_update = Memory(np.zeros(0), np.zeros(0))
-        held = initializers(self._policy_file) if self._policy_file else {}
+        self._pending: tuple[Array, Array, Array] | None = None
+        self._memory = self._memory_before = self._memory_of_update = Memory(
+            np.zeros(0), np.zeros(0)
+        )
+        held = initializers(self.policy_file) if self.policy_file else {}
         self._meta: Weights = {name: held[name] for name in self._document["weights"]}
         fixed = self._document[self._document["method"]].get(LOG_STD, ())
         self._log_std = self._meta.get(LOG_STD, np.array(fixed, np.float32))
         self._policy: SwappablePolicy | None = None
         self._explorer: SwappablePolicy | None = None
-        if self._policy_file:
-            written = open_session(self._policy_file, threads=threads, source=str(self.path))
+        if self.policy_file:
+            written = open_session(self.policy_file, threads=threads, source=str(self.path))
             self._policy, self._explorer = (SwappablePolicy(written, self._meta) for _ in range(2))
         self.reset()
 
@@ -167,7 +171,9 @@ class AdaptivePolicy:
         """
         observed = self._checked(observation)
         if self._pending is not None:
-            raise ValueError("the action before this one has no reward yet: call observe(reward, …)")
+            raise ValueError(
+                "the action before this one has no reward yet: call observe(reward, …)"
+            )
         if self._leg is None:
             raise ValueError(
                 f"the {len(self._collected)} episodes of this update are complete: call adapt()"
@@ -193,7 +199,9 @@ class AdaptivePolicy:
             ValueError: if there was no action, or the reward is not finite; nothing is recorded then.
         """
         if self._pending is None:
-            raise ValueError("there is no action that this reward is of: call act(observation) first")
+            raise ValueError(
+                "there is no action that this reward is of: call act(observation) first"
+            )
         value = float(reward)
         if not np.isfinite(value):
             raise ValueError(f"the reward must be a finite number, got {reward!r}")
@@ -249,7 +257,9 @@ class AdaptivePolicy:
                 is not finite; the weights stay as they were.
         """
         if self._steps or self._pending is not None:
-            raise ValueError("an episode is running: end it by observe(…, truncated=True), or abandon()")
+            raise ValueError(
+                "an episode is running: end it by observe(…, truncated=True), or abandon()"
+            )
         if not self._collected:
             raise ValueError("there is nothing to adapt to: no episode was collected")
         start = time.perf_counter_ns()
@@ -350,12 +360,12 @@ class AdaptivePolicy:
         target = Path(path)
         if target.suffix != ".onnx":
             raise ValueError(f"the policy file must be called *.onnx, got {target}")
-        if not self._policy_file:
+        if not self.policy_file:
             raise ValueError(
                 f"{self.path.name} acts by its memory alone (head 'rl2'): there is no policy to save apart from it"
             )
         metadata = {METADATA_KEY: json.dumps(self._saved_metadata(), allow_nan=False)}
-        written = as_plain(self._policy_file, self._weights, (ACTION,), metadata)
+        written = as_plain(self.policy_file, self._weights, (ACTION,), metadata)
         write_atomically(target, written, Policy)
         return target
 
@@ -371,7 +381,7 @@ class AdaptivePolicy:
     def _start_update(self) -> None:
         self._collected: list[Episode] = []
         self._steps: list[tuple[Array, Array, float]] = []
-        self._pending: tuple[Array, Array, Array] | None = None
+        self._pending = None
         self._found: Weights | None = None
         self._searching = 0
         if isinstance(self._method, Remembering):
@@ -439,9 +449,7 @@ class AdaptivePolicy:
             return self._weights
         return self._method.write(self._memory, self._weights)
 
-    def _take(
-        self, weights: Weights, episodes: Sequence[Episode], milliseconds: float
-    ) -> Adapted:
+    def _take(self, weights: Weights, episodes: Sequence[Episode], milliseconds: float) -> Adapted:
         self._weights = weights
         if self._policy is not None:
             self._policy.load(weights)
@@ -461,7 +469,9 @@ class AdaptivePolicy:
             if values.dtype != np.float32:
                 if values.dtype.kind not in "fiu":
                     raise TypeError
-                with np.errstate(over="ignore"):  # too large for float32: refused with its name below
+                with np.errstate(
+                    over="ignore"
+                ):  # too large for float32: refused with its name below
                     values = values.astype(np.float32)
         except (TypeError, ValueError):
             raise ValueError(
@@ -550,7 +560,11 @@ def _document(entries: Mapping[str, str], path: Path) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         plain = METADATA_KEY in entries
-        told = "is a plain policy, which deploy.runtime.Policy runs and" if plain else "is an ONNX file that"
+        told = (
+            "is a plain policy, which deploy.runtime.Policy runs and"
+            if plain
+            else "is an ONNX file that"
+        )
         raise ValueError(
             f"{path} {told} does not adapt; write one that does with metamotor.deploy.export_adaptation"
         )

@@ -49,9 +49,7 @@ class Gradient:
         document: the file's metadata.
     """
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, document: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, document: Mapping[str, Any]) -> None:
         self._session = session
         self._inputs = [item.name for item in session.get_inputs()]
         self._outputs = [item.name for item in session.get_outputs()]
@@ -78,9 +76,7 @@ class HillClimbing:
         document: the file's metadata.
     """
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, document: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, document: Mapping[str, Any]) -> None:
         self._session = session
         options = document["hill_climbing"]
         self._mode, self._repeats = options["mode"], int(options["repeats"])
@@ -109,9 +105,7 @@ class HillClimbing:
             )
 
         start = np.concatenate([weights[name].reshape(-1) for name in self._names])
-        climbing = climb(
-            start, perturb, episodes=episodes, mode=self._mode, repeats=self._repeats
-        )
+        climbing = climb(start, perturb, episodes=episodes, mode=self._mode, repeats=self._repeats)
         evaluations = 0
         vector, count = next(climbing)
         while True:
@@ -153,9 +147,7 @@ class Remembering:
         document: the file's metadata.
     """
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, document: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, document: Mapping[str, Any]) -> None:
         options = document["memory"]
         self._session = session
         self._written = [

@@ -41,7 +41,10 @@ def initializers(model: bytes) -> dict[str, Array]:
 
 
 def as_plain(
-    model: bytes, weights: Mapping[str, Array], outputs: tuple[str, ...], metadata: Mapping[str, str]
+    model: bytes,
+    weights: Mapping[str, Array],
+    outputs: tuple[str, ...],
+    metadata: Mapping[str, str],
 ) -> bytes:
     """Return a model with other weights, which are no longer inputs of it.
 
@@ -59,12 +62,11 @@ def as_plain(
         raise ValueError(f"the policy has no weights {', '.join(sorted(missing))}")
     graph = bytearray()
     for number, kind, content in _fields(_graph(model)):
+        name = _text(content, VALUE_NAME) if number in (INPUT, OUTPUT) else ""
+        if (number == INPUT and name in weights) or (number == OUTPUT and name not in outputs):
+            continue
         if number == INITIALIZER and (name := _text(content, TENSOR_NAME)) in weights:
             content = _encoded_tensor(name, weights[name])
-        elif number == INPUT and _text(content, VALUE_NAME) in weights:
-            continue
-        elif number == OUTPUT and _text(content, VALUE_NAME) not in outputs:
-            continue
         graph += _field(number, kind, content)
     written = bytearray()
     for number, kind, content in _fields(model):
