@@ -1,7 +1,7 @@
 """One step of an LSTM in plain operations.
 
-torch's own module would do, but its exporter takes ten times as long for it, warns, and has frozen its axes in silence
-before; a policy needs a single step only.
+torch's own module would do, but its exporter warns of it, and has frozen the axis of a sequence in silence; a policy
+needs a single step only.
 
 Shapes: N observations in the batch, F features, K layers, U units.
 """

@@ -38,7 +38,7 @@ def test_the_same_noise_gives_the_action_of_the_formula(model: Any, drawing: Pol
     normalized = torch.from_numpy(model.get_vec_normalize_env().normalize_obs(observations))
     with torch.no_grad():
         distribution = model.policy.get_distribution(normalized).distribution
-        raw = distribution.mean + distribution.stddev * torch.from_numpy(noise)
+        raw = (distribution.mean + distribution.stddev * torch.from_numpy(noise)).numpy()
         _, log_prob, _ = model.policy.evaluate_actions(normalized, torch.tensor(found.raw_action))
     np.testing.assert_allclose(found.raw_action, raw, rtol=2e-5, atol=2e-5)
     low, high = model.action_space.low, model.action_space.high
@@ -106,7 +106,8 @@ def test_choices_come_as_often_as_they_should(action: str) -> None:
         assert stats.chisquare(seen, expected * seen.sum()).pvalue > 1e-4
     with torch.no_grad():
         distribution = model.policy.get_distribution(observation.repeat(SAMPLES, 1))
-        expected_log = distribution.log_prob(actions if action != "Discrete" else actions[:, 0])
+        chosen = {"Discrete": actions[:, 0], "MultiBinary": actions.float()}.get(action, actions)
+        expected_log = distribution.log_prob(chosen)
     torch.testing.assert_close(log_probs, expected_log, rtol=1e-5, atol=1e-5)
 
 
