@@ -104,8 +104,8 @@ def run(options: Adaptation, command: str, console: Console) -> None:
         about=f"Adaptation on the robot (in {where}; imported besides: {', '.join(foreign) or 'nothing'}) against the "
         f"learner's own, on one thread. Updates on the experience of {counted(options.tasks, 'held-out task')}: "
         "largest distance, as a share of the update's length. Time of an update on "
-        f"{EPISODES} episodes of {STEPS} steps, and of an action that explores. Interquartile means of the returns without noise, "
-        f"{counted(options.query_episodes, 'episode')} a task, with 95 % intervals over tasks, and the largest "
+        f"{EPISODES} episodes of {STEPS} steps, and of an action that explores. Interquartile means of the "
+        f"returns without noise, {counted(options.query_episodes, 'episode')} a task, with 95 % intervals over tasks, and the largest "
         "difference of a task's return. " + _swapping(any_found["swap_us"]),
         header=[
             "checkpoint",
