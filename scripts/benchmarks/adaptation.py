@@ -125,9 +125,9 @@ def _about(options: Adaptation, numbers: Mapping[str, Any]) -> str:
         f"Adaptation on the robot, in {where} that talks to the simulator over a pipe (imported besides: "
         f"{', '.join(first['foreign']) or 'nothing'}), against the learner's own, on one thread. Updates on the "
         f"experience of {counted(options.tasks, 'held-out task')}: largest distance, as a share of the update's "
-        f"length. Processor time of an update on {EPISODES} recorded episodes of {STEPS} steps, and of an action that explores. "
-        f"Interquartile means of the returns without noise, {counted(options.query_episodes, 'episode')} a task, with "
-        "95 % intervals over tasks, and the largest difference of a task's return. "
+        f"length. Processor time of an update on {EPISODES} recorded episodes of {STEPS} steps, and of an action that "
+        f"explores. Interquartile means of the returns without noise, {counted(options.query_episodes, 'episode')} a "
+        "task, with 95 % intervals over tasks, and the largest difference of a task's return. "
         + _swapping(first["swap_us"])
     )
 
