@@ -115,7 +115,8 @@ def with_defaults(model: onnx.ModelProto, values: Mapping[str, Any]) -> onnx.Mod
 def with_metadata(model: onnx.ModelProto, entries: Mapping[str, str]) -> bytes:
     """Return a model as bytes, with entries in its metadata."""
     helper.set_model_props(model, dict(entries))
-    return model.SerializeToString()
+    written: bytes = model.SerializeToString()
+    return written
 
 
 def _tidy(model: onnx.ModelProto, inputs: Sequence[Input], name: str) -> onnx.ModelProto:

@@ -94,19 +94,11 @@ def run(options: Adaptation, command: str, console: Console) -> None:
         ]
         for name, found in numbers.items()
     ]
-    any_found = next(iter(numbers.values()))
-    foreign = any_found["foreign"]
-    where = "numpy and onnxruntime only" if options.robot_python else "another process"
     write_results(
         out,
         "adaptation",
         command=command,
-        about=f"Adaptation on the robot (in {where}; imported besides: {', '.join(foreign) or 'nothing'}) against the "
-        f"learner's own, on one thread. Updates on the experience of {counted(options.tasks, 'held-out task')}: "
-        "largest distance, as a share of the update's length. Time of an update on "
-        f"{EPISODES} episodes of {STEPS} steps, and of an action that explores. Interquartile means of the returns without noise, "
-        f"{counted(options.query_episodes, 'episode')} a task, with 95 % intervals over tasks, and the largest "
-        "difference of a task's return. " + _swapping(any_found["swap_us"]),
+        about=_about(options, numbers),
         header=[
             "checkpoint",
             "update's distance",
@@ -124,9 +116,25 @@ def run(options: Adaptation, command: str, console: Console) -> None:
     )
 
 
+def _about(options: Adaptation, numbers: Mapping[str, Any]) -> str:
+    first = next(iter(numbers.values()))
+    where = (
+        "an environment with numpy and onnxruntime only" if options.robot_python else "a process"
+    )
+    return (
+        f"Adaptation on the robot, in {where} that talks to the simulator over a pipe (imported besides: "
+        f"{', '.join(first['foreign']) or 'nothing'}), against the learner's own, on one thread. Updates on the "
+        f"experience of {counted(options.tasks, 'held-out task')}: largest distance, as a share of the update's "
+        f"length. Processor time of an update on {EPISODES} recorded episodes of {STEPS} steps, and of an action that "
+        f"explores. Interquartile means of the returns without noise, {counted(options.query_episodes, 'episode')} a "
+        "task, with 95 % intervals over tasks, and the largest difference of a task's return. "
+        + _swapping(first["swap_us"])
+    )
+
+
 def _swapping(swap: Mapping[str, float]) -> str:
     listed = "; ".join(f"{name} {value:.0f}" for name, value in swap.items())
-    return f"New weights in the policy of the first checkpoint, microseconds: {listed}."
+    return f"New weights in the policy of the first checkpoint, microseconds of processor time: {listed}."
 
 
 def _interval(estimate: Mapping[str, float]) -> str:
@@ -195,7 +203,6 @@ def robot_weights(learner: Any, state: Any) -> dict[str, Array]:
 
 def times(learner: Any, policy: AdaptivePolicy) -> dict[str, float]:
     """Return the median time of an update here and there [ms], and of an action [µs]."""
-    episodes = synthetic(learner.family, EPISODES, STEPS, 0)
     episodes = [synthetic(learner.family, 1, STEPS, seed)[0] for seed in range(EPISODES)]
     batch, state = to_batch(episodes), learner.initial_state()
     observation = episodes[0].observations[0]
@@ -209,11 +216,11 @@ def times(learner: Any, policy: AdaptivePolicy) -> dict[str, float]:
     policy.reset()
     taken = []
     for index in range(policy.horizon):
-        start = time.perf_counter_ns()
+        start = time.thread_time_ns()
         policy.act(observation)
         over = policy.observe(0.0)
         if index and not over:
-            taken.append((time.perf_counter_ns() - start) / 1e3)
+            taken.append((time.thread_time_ns() - start) / 1e3)
         if over:
             break
     policy.reset()
@@ -274,13 +281,13 @@ def swapping(policy: AdaptivePolicy, folder: Path) -> dict[str, float]:
 
 
 def median_of(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Return the median time of a call [µs], after one that is not measured."""
+    """Return the median processor time of a call [µs], after one that is not measured."""
     work()
     taken = []
     for _ in range(repeats):
-        start = time.perf_counter_ns()
+        start = time.thread_time_ns()
         work()
-        taken.append(time.perf_counter_ns() - start)
+        taken.append(time.thread_time_ns() - start)
     return float(np.median(taken)) / 1e3
 
 
