@@ -271,10 +271,10 @@ def _innermost(
     env: VecEnv | None, wrappers: list[VecEnvWrapper], model: BaseAlgorithm
 ) -> spaces.Space[Any]:
     if env is None:
-        return cast("spaces.Space[Any]", model.observation_space)
+        return model.observation_space
     if isinstance(env, VecNormalize) and getattr(env, "venv", None) is None:
         # Statistics that were loaded without an environment.
-        return cast("spaces.Space[Any]", env.observation_space)
+        return env.observation_space
     inner: VecEnv = env
     while isinstance(inner, VecEnvWrapper) and any(inner is wrapper for wrapper in wrappers):
         inner = inner.venv
