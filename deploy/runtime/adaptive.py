@@ -120,14 +120,19 @@ class AdaptivePolicy:
         self._memory = self._memory_before = self._memory_of_update = Memory(
             np.zeros(0), np.zeros(0)
         )
+        # Screened before anything is read out of it.
+        written = (
+            open_session(self.policy_file, threads=threads, source=str(self.path))
+            if self.policy_file
+            else None
+        )
         held = initializers(self.policy_file) if self.policy_file else {}
         self._meta: Weights = {name: held[name] for name in self._document["weights"]}
         fixed = self._document[self._document["method"]].get(LOG_STD, ())
         self._log_std = self._meta.get(LOG_STD, np.array(fixed, np.float32))
         self._policy: SwappablePolicy | None = None
         self._explorer: SwappablePolicy | None = None
-        if self.policy_file:
-            written = open_session(self.policy_file, threads=threads, source=str(self.path))
+        if written is not None:
             self._policy, self._explorer = (SwappablePolicy(written, self._meta) for _ in range(2))
         self.reset()
 
