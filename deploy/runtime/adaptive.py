@@ -15,13 +15,11 @@ Shapes: O numbers of an observation, A of an action, T steps of an episode.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metamotor.deploy.runtime.acting import ACTION, LOG_STD, SwappablePolicy, distribution
+from metamotor.deploy.runtime.adaptation_file import read, read_document, read_policy
 from metamotor.deploy.runtime.episodes import Episode
 from metamotor.deploy.runtime.methods import (
     METHODS,
@@ -43,22 +42,11 @@ from metamotor.deploy.runtime.methods import (
 )
 from metamotor.deploy.runtime.onnx_file import as_plain, initializers
 from metamotor.deploy.runtime.policy import METADATA_KEY, Policy
-from metamotor.deploy.runtime.screening import read_model
 from metamotor.deploy.runtime.session import open_session
 from metamotor.meta.files import write_atomically
 from metamotor.meta.functional.seeds import derive_seed
 
 Array = NDArray[Any]
-
-ADAPTATION_FORMAT = 1
-"""The version of the files that this module reads and `deploy.export_adaptation` writes."""
-ADAPTATION_KEY, POLICY_KEY = "metamotor_adaptation", "metamotor_policy"
-"""Of the ONNX metadata: the description as JSON, and the policy file in base64."""
-ENTRIES = (
-    *("method", "learner", "episodes", "horizon", "weights"),
-    *("observations", "action", "policy"),
-)
-"""What every description holds."""
 
 
 class Adapted(NamedTuple):
@@ -103,12 +91,12 @@ class AdaptivePolicy:
         threads: int = 1,
     ) -> None:
         self.path = Path(path)
-        payload = _read(self.path)
+        payload = read(self.path)
         session = open_session(payload, threads=threads, source=str(self.path))
         entries = session.get_modelmeta().custom_metadata_map
-        self._document = _document(entries, self.path)
+        self._document = read_document(entries, self.path)
         self._hash = hashlib.sha256(payload).hexdigest()
-        self.policy_file = _policy_file(entries, self.path)
+        self.policy_file = read_policy(entries, self.path)
         """The policy inside, with its meta-parameters as weights that may be given anew; empty if it has none."""
         self.episodes = _whole("episodes", episodes, self._document["episodes"], 1)
         self.seed = _whole("seed", seed, 0, 0)
@@ -354,6 +342,21 @@ class AdaptivePolicy:
         """Names of the observation's numbers, in order."""
         return self._names
 
+    @property
+    def observation_size(self) -> int:
+        """Numbers in one observation, O."""
+        return len(self._names)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Names of the action's numbers, in order."""
+        return tuple(str(own["name"]) for own in self._document["policy"]["actions"])
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in one action, A."""
+        return len(self.action_names)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the policy of the last update as a plain file for `Policy`, whole or not at all; return where.
 
@@ -544,55 +547,6 @@ def _whole(name: str, given: Any, default: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return int(value)
-
-
-def _read(path: Path) -> bytes:
-    if path.is_dir():
-        raise ValueError(
-            f"{path} is a directory; give the .onnx file that deploy.export_adaptation wrote"
-        )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no file {path}; write one with metamotor.deploy.export_adaptation"
-        )
-    return read_model(path)
-
-
-def _document(entries: Mapping[str, str], path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(entries.get(ADAPTATION_KEY, "null"))
-    except json.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
-        plain = METADATA_KEY in entries
-        told = (
-            "is a plain policy, which deploy.runtime.Policy runs and"
-            if plain
-            else "is an ONNX file that"
-        )
-        raise ValueError(
-            f"{path} {told} does not adapt; write one that does with metamotor.deploy.export_adaptation"
-        )
-    if document["format"] > ADAPTATION_FORMAT:
-        raise ValueError(
-            f"{path} has format {document['format']}, this metamotor reads up to {ADAPTATION_FORMAT}; upgrade "
-            "metamotor here"
-        )
-    missing = sorted(set(ENTRIES) - set(document))
-    if missing or document["method"] not in METHODS:
-        raise ValueError(
-            f"{path} is not consistent: its metadata lacks {', '.join(missing) or 'a method that is known here'}; "
-            "export the learner again"
-        )
-    return document
-
-
-def _policy_file(entries: Mapping[str, str], path: Path) -> bytes:
-    """Return the policy inside the file; nothing if it has none."""
-    try:
-        return base64.b64decode(entries.get(POLICY_KEY, ""), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"{path} is damaged: its policy cannot be read; copy it again") from None
 
 
 def _weights_sha256(weights: Weights) -> str:
