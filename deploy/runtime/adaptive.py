@@ -81,7 +81,7 @@ class AdaptivePolicy:
 
     `act` explores as the learner does when it collects experience, and is followed by `observe`; a call acts without
     noise by the weights of the last update and is not recorded, as with `Policy`. With the same seed, actions and
-    updates are those of the learner's own `adapt` up to rounding.
+    updates are those of the learner's own `adapt` up to rounding. One thread at a time may use it.
 
     Args:
         path: the `.onnx` file.
@@ -134,7 +134,7 @@ class AdaptivePolicy:
         self._explorer: SwappablePolicy | None = None
         if written is not None:
             self._policy, self._explorer = (SwappablePolicy(written, self._meta) for _ in range(2))
-        self.reset()
+        self.restart()
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -174,7 +174,8 @@ class AdaptivePolicy:
             ValueError: if the observation is not (O,) finite numbers, the action before this one was not followed by
                 `observe`, or the episodes of this update are complete.
         """
-        observed = self._checked(observation)
+        # A copy: drivers fill one array again and again, and it is learned from when the episode is long over.
+        observed = np.array(self._checked(observation))
         if self._pending is not None:
             raise ValueError(
                 "the action before this one has no reward yet: call observe(reward, …)"
@@ -309,8 +310,11 @@ class AdaptivePolicy:
             weights = self._method.adapted(self._weights, recorded, self.updates)
         return self._take(weights, recorded, (time.perf_counter_ns() - start) / 1e6)
 
-    def reset(self) -> None:
-        """Go back to the meta-parameters, and forget all episodes."""
+    def restart(self) -> None:
+        """Go back to the meta-parameters, and forget all episodes.
+
+        Not called `reset`, which of other policies begins an episode: a `Guard` calls that before each one.
+        """
         self.updates = 0
         self._history = {"episodes": 0, "steps": 0}
         self._weights = self._meta

@@ -309,11 +309,29 @@ def test_what_was_adapted_is_saved_as_a_plain_policy(
     assert saved.metadata["weights_sha256"] != about["base_weights_sha256"]
     onnx.checker.check_model(onnx.load(tmp_path / "adapted.onnx"), full_check=True)
     # Back at the meta-parameters, which nothing before has changed.
-    policy.reset()
+    policy.restart()
     fresh = AdaptivePolicy(path)
     for name, value in fresh.weights.items():
         np.testing.assert_array_equal(policy.weights[name], value)
     np.testing.assert_array_equal(policy(observations[0]), fresh(observations[0]))
+
+
+def test_a_driver_may_fill_the_same_array_again(exported: tuple[meta.MAML, Path]) -> None:
+    learner, path = exported
+    size = learner.family.observation_space.shape[0]
+    thrifty, plain = AdaptivePolicy(path, seed=4), AdaptivePolicy(path, seed=4)
+    held = np.zeros(size, np.float32)
+    while not plain.ready:
+        observation = np.random.default_rng(len(plain.collected)).random(size).astype(np.float32)
+        over = False
+        while not over:
+            observation = observation + np.float32(0.1)
+            held[:] = observation
+            assert (thrifty.act(held) == plain.act(observation)).all()
+            thrifty.observe(1.0)
+            over = plain.observe(1.0)
+    for own, wanted in zip(thrifty.collected, plain.collected, strict=True):
+        np.testing.assert_array_equal(own.observations, wanted.observations)
 
 
 def test_recorded_episodes_adapt_as_collected_ones(exported: tuple[meta.MAML, Path]) -> None:
