@@ -28,7 +28,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metamotor.deploy.runtime.acting import ACTION, LOG_STD, SwappablePolicy, distribution
+from metamotor.deploy.runtime.acting import (
+    ACTION,
+    LOG_STD,
+    OBSERVATION,
+    SwappablePolicy,
+    distribution,
+)
 from metamotor.deploy.runtime.episodes import Episode
 from metamotor.deploy.runtime.methods import (
     METHODS,
@@ -103,7 +109,17 @@ class AdaptivePolicy:
         threads: int = 1,
     ) -> None:
         self.path = Path(path)
-        payload = _read(self.path)
+        try:
+            self._open(_read(self.path), episodes, seed, threads)
+        except (OSError, ValueError):
+            raise
+        # Whatever else comes of a description that does not fit the graph; onnxruntime's own errors share no base.
+        except Exception as error:
+            raise ValueError(
+                f"{self.path} is not consistent ({type(error).__name__}: {error}); export the learner again"
+            ) from error
+
+    def _open(self, payload: bytes, episodes: int | None, seed: int, threads: int) -> None:
         session = open_session(payload, threads=threads, source=str(self.path))
         entries = session.get_modelmeta().custom_metadata_map
         self._document = _document(entries, self.path)
@@ -373,8 +389,10 @@ class AdaptivePolicy:
             raise ValueError(
                 f"{self.path.name} acts by its memory alone (head 'rl2'): there is no policy to save apart from it"
             )
-        metadata = {METADATA_KEY: json.dumps(self._saved_metadata(), allow_nan=False)}
-        written = as_plain(self.policy_file, self._weights, (ACTION,), metadata)
+        graph = as_plain(self.policy_file, self._weights, (ACTION,), {})
+        about = {**self._saved_metadata(), **self._checks(graph)}
+        metadata = {METADATA_KEY: json.dumps(about, allow_nan=False)}
+        written = as_plain(graph, {}, (ACTION,), metadata)
         write_atomically(target, written, Policy)
         return target
 
@@ -524,6 +542,18 @@ class AdaptivePolicy:
         return Episode(
             observations.astype(np.float32), actions.astype(kind), rewards.astype(np.float64)
         )
+
+    def _checks(self, graph: bytes) -> dict[str, Any]:
+        """Return by what `deploy.verify` checks the file: what the policy inside says of itself is of other weights."""
+        assert self._policy is not None
+        inputs = self._document["policy"]["reference"]["inputs"]
+        observations = np.array(inputs[OBSERVATION], np.float32)
+        actions = [self._policy(observation)[0].flatten().tolist() for observation in observations]
+        return {
+            "graph_sha256": hashlib.sha256(graph).hexdigest(),
+            "reference": {"inputs": inputs, "outputs": {ACTION: actions}},
+            "parity": None,
+        }
 
     def _saved_metadata(self) -> dict[str, Any]:
         """Return the metadata of the policy as it is adapted."""
