@@ -184,12 +184,18 @@ class AdaptivePolicy:
 
         Args:
             observation: (O,), what the sensors say.
-            deterministic: without noise; what is collected so is for an evaluation rather than for an update.
+            deterministic: without noise, by memory. Gradients and hill climbing learn from what noise brings: there, a
+                call `policy(observation)` acts without it, and is not recorded.
 
         Raises:
             ValueError: if the observation is not (O,) finite numbers, the action before this one was not followed by
-                `observe`, or the episodes of this update are complete.
+                `observe`, the episodes of this update are complete, or there is no memory to act by deterministically.
         """
+        if deterministic and not isinstance(self._method, Remembering):
+            raise ValueError(
+                "an update would be made of episodes without noise, which teach it nothing: to act without noise, call "
+                "policy(observation), which is not recorded"
+            )
         # A copy: drivers fill one array again and again, and it is learned from when the episode is long over.
         observed = np.array(self._checked(observation))
         if self._pending is not None:

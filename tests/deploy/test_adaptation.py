@@ -365,6 +365,8 @@ def test_mistakes_are_told_and_change_nothing(exported: tuple[meta.MAML, Path]) 
     for bad in (np.zeros(size + 1), np.full(size, np.nan), "x", np.full(size, 1e300)):
         with pytest.raises(ValueError, match=r"expects|not finite"):
             policy.act(bad)
+    with pytest.raises(ValueError, match=r"which teach it nothing: .*policy\(observation\)"):
+        policy.act(good, deterministic=True)
     policy.act(good)
     with pytest.raises(ValueError, match="no reward yet"):
         policy.act(good)
