@@ -155,13 +155,22 @@ def _from_log(options: Adapt, path: Path) -> None:
     print(next_step("run it in the simulator", "run", out))
 
 
-def _origin(learner: MetaLearner, checkpoint: Path, log: Log, options: Adapt) -> dict[str, Any]:
-    """Return what a policy file says of where it comes from."""
+def origin_of(learner: MetaLearner, checkpoint: Path) -> dict[str, Any]:
+    """Return what a policy file says of where it comes from: by which `metamotor run` makes the same family again."""
+    settings = getattr(learner.family, "config", {})
     return {
         "horizon": learner.family.horizon,
         "physics": learner.family.physics,
-        "randomization": learner.family.config.get("randomization"),
+        "randomization": settings.get("randomization"),
+        "action": settings.get("action"),
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    }
+
+
+def _origin(learner: MetaLearner, checkpoint: Path, log: Log, options: Adapt) -> dict[str, Any]:
+    """Return it with the log that the policy was adapted from."""
+    return {
+        **origin_of(learner, checkpoint),
         "adaptation": {
             "log_sha256": log.sha256,
             "policies": list(log.policies),

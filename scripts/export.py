@@ -14,7 +14,7 @@ from tyro.conf import arg
 
 from metamotor import deploy
 from metamotor.meta.learner import MetaLearner
-from metamotor.scripts.adapt import Adaptation, adapted_model, untrained_note
+from metamotor.scripts.adapt import Adaptation, adapted_model, origin_of, untrained_note
 from metamotor.scripts.checkpoints import load_adaptable
 from metamotor.scripts.options import TaskChoice, parse
 from metamotor.scripts.outputs import writable
@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
 
 def export_adaptive(learner: MetaLearner, checkpoint: Path, out: Path) -> None:
     """Write a learner's adaptation with where it comes from, and say what was compared."""
-    origin = {"checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
+    origin = origin_of(learner, checkpoint)
     policy = deploy.runtime.AdaptivePolicy(deploy.export_adaptation(learner, out, metadata=origin))
     parity = policy.metadata["parity"]
     print(f"{placed(learner.family)}, any task: {policy.episodes} episodes an update")
@@ -102,15 +102,7 @@ def export_model(
     stochastic: bool = False,
 ) -> Path:
     """Write an adapted model with where it comes from; return where."""
-    settings = getattr(learner.family, "config", {})
-    origin = {
-        "horizon": learner.family.horizon,
-        "physics": learner.family.physics,
-        "randomization": settings.get("randomization"),
-        "action": settings.get("action"),
-        "adaptation": dataclasses.asdict(adaptation),
-        "checkpoint_sha256": _sha256(checkpoint),
-    }
+    origin = {**origin_of(learner, checkpoint), "adaptation": dataclasses.asdict(adaptation)}
     return deploy.export(model, out, metadata=origin, stochastic=stochastic)
 
 

@@ -90,6 +90,7 @@ def test_cpp_says_what_is_wrong(policy: Policy, run_policy: Run, tmp_path: Path)
         ((policy.path,), "1,2,3,nan\n", "expects finite numbers, got nan"),
         ((policy.path,), "1,2,3,1e39\n", "not finite in float32"),
         ((policy.path,), "1,2,3,x\n", "expects finite numbers, got x"),
+        ((policy.path,), "1,2,3,4;5\n", "expects finite numbers, got 4;5"),
         ((policy.path, "--adapt", foreign), "", "a plain policy"),
     ):
         done = run_policy(*arguments, given=given)

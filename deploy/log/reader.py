@@ -245,7 +245,7 @@ def read_log(path: str | os.PathLike[str], *, recover: bool = False) -> Log:
         raise ValueError(f"{path}: {error}; expected a log that deploy.Recorder wrote") from None
     try:
         log = _as_log(path, hashlib.sha256(content).hexdigest(), contents)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a log of metamotor's Recorder: {error}") from None
     if log.remark:
         warnings.warn(f"{path}: {log.remark}", stacklevel=2)

@@ -26,7 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metamotor.deploy.runtime.acting import ACTION, LOG_STD, SwappablePolicy, distribution
+from metamotor.deploy.runtime.acting import (
+    ACTION,
+    LOG_STD,
+    OBSERVATION,
+    SwappablePolicy,
+    distribution,
+)
 from metamotor.deploy.runtime.adaptation_file import read, read_document, read_policy
 from metamotor.deploy.runtime.episodes import Episode
 from metamotor.deploy.runtime.methods import (
@@ -69,7 +75,7 @@ class AdaptivePolicy:
 
     `act` explores as the learner does when it collects experience, and is followed by `observe`; a call acts without
     noise by the weights of the last update and is not recorded, as with `Policy`. With the same seed, actions and
-    updates are those of the learner's own `adapt` up to rounding.
+    updates are those of the learner's own `adapt` up to rounding. One thread at a time may use it.
 
     Args:
         path: the `.onnx` file.
@@ -91,7 +97,17 @@ class AdaptivePolicy:
         threads: int = 1,
     ) -> None:
         self.path = Path(path)
-        payload = read(self.path)
+        try:
+            self._open(read(self.path), episodes, seed, threads)
+        except (OSError, ValueError):
+            raise
+        # Whatever else comes of a description that does not fit the graph; onnxruntime's own errors share no base.
+        except Exception as error:
+            raise ValueError(
+                f"{self.path} is not consistent ({type(error).__name__}: {error}); export the learner again"
+            ) from error
+
+    def _open(self, payload: bytes, episodes: int | None, seed: int, threads: int) -> None:
         session = open_session(payload, threads=threads, source=str(self.path))
         entries = session.get_modelmeta().custom_metadata_map
         self._document = read_document(entries, self.path)
@@ -122,7 +138,7 @@ class AdaptivePolicy:
         self._explorer: SwappablePolicy | None = None
         if written is not None:
             self._policy, self._explorer = (SwappablePolicy(written, self._meta) for _ in range(2))
-        self.reset()
+        self.restart()
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -156,13 +172,20 @@ class AdaptivePolicy:
 
         Args:
             observation: (O,), what the sensors say.
-            deterministic: without noise; what is collected so is for an evaluation rather than for an update.
+            deterministic: without noise, by memory. Gradients and hill climbing learn from what noise brings: there, a
+                call `policy(observation)` acts without it, and is not recorded.
 
         Raises:
             ValueError: if the observation is not (O,) finite numbers, the action before this one was not followed by
-                `observe`, or the episodes of this update are complete.
+                `observe`, the episodes of this update are complete, or there is no memory to act by deterministically.
         """
-        observed = self._checked(observation)
+        if deterministic and not isinstance(self._method, Remembering):
+            raise ValueError(
+                "an update would be made of episodes without noise, which teach it nothing: to act without noise, call "
+                "policy(observation), which is not recorded"
+            )
+        # A copy: drivers fill one array again and again, and it is learned from when the episode is long over.
+        observed = np.array(self._checked(observation))
         if self._pending is not None:
             raise ValueError(
                 "the action before this one has no reward yet: call observe(reward, …)"
@@ -297,8 +320,11 @@ class AdaptivePolicy:
             weights = self._method.adapted(self._weights, recorded, self.updates)
         return self._take(weights, recorded, (time.perf_counter_ns() - start) / 1e6)
 
-    def reset(self) -> None:
-        """Go back to the meta-parameters, and forget all episodes."""
+    def restart(self) -> None:
+        """Go back to the meta-parameters, and forget all episodes.
+
+        Not called `reset`, which of other policies begins an episode: a `Guard` calls that before each one.
+        """
         self.updates = 0
         self._history = {"episodes": 0, "steps": 0}
         self._weights = self._meta
@@ -372,8 +398,10 @@ class AdaptivePolicy:
             raise ValueError(
                 f"{self.path.name} acts by its memory alone (head 'rl2'): there is no policy to save apart from it"
             )
-        metadata = {METADATA_KEY: json.dumps(self._saved_metadata(), allow_nan=False)}
-        written = as_plain(self.policy_file, self._weights, (ACTION,), metadata)
+        graph = as_plain(self.policy_file, self._weights, (ACTION,), {})
+        about = {**self._saved_metadata(), **self._checks(graph)}
+        metadata = {METADATA_KEY: json.dumps(about, allow_nan=False)}
+        written = as_plain(graph, {}, (ACTION,), metadata)
         write_atomically(target, written, Policy)
         return target
 
@@ -523,6 +551,18 @@ class AdaptivePolicy:
         return Episode(
             observations.astype(np.float32), actions.astype(kind), rewards.astype(np.float64)
         )
+
+    def _checks(self, graph: bytes) -> dict[str, Any]:
+        """Return by what `deploy.verify` checks the file: what the policy inside says of itself is of other weights."""
+        assert self._policy is not None
+        inputs = self._document["policy"]["reference"]["inputs"]
+        observations = np.array(inputs[OBSERVATION], np.float32)
+        actions = [self._policy(observation)[0].flatten().tolist() for observation in observations]
+        return {
+            "graph_sha256": hashlib.sha256(graph).hexdigest(),
+            "reference": {"inputs": inputs, "outputs": {ACTION: actions}},
+            "parity": None,
+        }
 
     def _saved_metadata(self) -> dict[str, Any]:
         """Return the metadata of the policy as it is adapted."""

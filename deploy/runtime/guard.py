@@ -47,7 +47,8 @@ class Guard:
     taken from the metadata of a policy file; arguments go before.
 
     A policy that hangs cannot be interrupted from within its own process: its deadline is found missed when it
-    returns. What is between it and the motors must therefore stop by itself when no action comes.
+    returns. What is between it and the motors must therefore stop by itself when no action comes. One thread at a time
+    may use a guard.
 
     Args:
         policy: observation in, action out; a `Policy` or any other callable. It may also return a sample with the
@@ -105,7 +106,8 @@ class Guard:
         )
         if shape is None:
             raise ValueError(
-                "the shape of an action is not known: give action_shape, or low and high"
+                "the shape of an action is not known: give action_shape, or low and high, or a policy that says it in "
+                'its metadata under "actions"'
             )
         self._shape = shape
         self._dtype = np.dtype(np.int64 if told.discrete else np.float32)
@@ -329,7 +331,9 @@ class _Told:
         if size is not None and len(shapes) == 1:
             told.observation_shape = tuple(next(iter(shapes.values())))
         told.period = metadata.get("control_period")
-        signals = metadata.get("actions") or ()
+        signals = metadata.get("actions")
+        if not signals:
+            return told
         space = metadata.get("action_space") or {}
         told.discrete = space.get("type") in ("Discrete", "MultiDiscrete", "MultiBinary")
         told.action_shape = tuple(space.get("shape", (len(signals),)))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from metamotor.deploy.runtime.guard import Guard
@@ -336,10 +337,11 @@ class _Log:
         self._record(reading)
         # Without an observation nothing was decided from it, and there is nothing to learn from.
         if reading.observation is not None:
-            proposed = guard.proposed
+            proposed = applied if guard.proposed is None else guard.proposed
+            # Copies: it is recorded a period later, when a driver may have filled the same arrays anew.
             self._step = {
-                "observation": reading.observation,
-                "action": applied if proposed is None else proposed,
+                "observation": self._tolerate("record", partial(np.array, reading.observation)),
+                "action": self._tolerate("record", partial(np.array, proposed)),
                 "observed_ns": reading.observed_ns,
                 "acted_ns": acted_ns,
                 "applied": applied,

@@ -271,11 +271,12 @@ class UdpRobot:
         the episode any longer, as after a restart."""
         self.period: float | None = None
         """The robot's control period [s], once it has said it."""
-        self._socket = socket.socket(
-            socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0][0], socket.SOCK_DGRAM
-        )
+        found = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)
+        # "localhost" is often IPv6 first, and drivers mostly listen to IPv4.
+        kind, *_, place = min(found, key=lambda one: one[0] != socket.AF_INET)
+        self._socket = socket.socket(kind, socket.SOCK_DGRAM)
         # Connected: the kernel drops what others send, and tells when nobody listens.
-        self._socket.connect(address)
+        self._socket.connect(place)
         self._episode = secrets.randbelow(2**31) + 1
         self._sequence = 0
         self._arrived = Sequence()

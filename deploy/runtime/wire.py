@@ -72,7 +72,7 @@ def parse(data: memoryview, schema: Schema, where: str, budget: Budget) -> dict[
         RefusedError: if it has a field that is refused, or too many.
     """
     found: dict[str, Any] = {field.name: [] for field in schema.values() if field.repeated}
-    for number, wire_type, raw in _fields(data, where):
+    for number, wire_type, raw in fields(data, where):
         budget.spend()
         if number not in schema:
             raise DamagedError(f"{where} has an unknown field {number}")
@@ -89,7 +89,12 @@ def parse(data: memoryview, schema: Schema, where: str, budget: Budget) -> dict[
     return found
 
 
-def _fields(data: memoryview, where: str) -> Iterator[tuple[int, int, int | memoryview]]:
+def fields(data: memoryview, where: str) -> Iterator[tuple[int, int, int | memoryview]]:
+    """Yield the number, the wire type and the content of each field of a message, whatever they are.
+
+    Raises:
+        DamagedError: if the bytes break off or make no sense.
+    """
     position = 0
     while position < len(data):
         key, position = _varint(data, position, where)
@@ -126,6 +131,24 @@ def _varint(data: memoryview, position: int, where: str) -> tuple[int, int]:
                 break
             return value, position
     raise DamagedError(f"{where} has a number of more than 64 bits")
+
+
+def encoded(number: int, wire_type: int, content: int | bytes | memoryview) -> bytes:
+    """Return a field as `fields` reads it."""
+    written = _encoded(number << 3 | wire_type)
+    if isinstance(content, int):
+        return written + _encoded(content)
+    size = _encoded(len(content)) if wire_type == BYTES else b""
+    return written + size + bytes(content)
+
+
+def _encoded(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)
 
 
 def _values(

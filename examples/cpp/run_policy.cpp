@@ -394,7 +394,10 @@ Row parse_line(const std::string& line, const std::string& where) {
   for (std::string cell; std::getline(cells, cell, ',');) {
     char* end = nullptr;
     const double value = std::strtod(cell.c_str(), &end);
-    if (end == cell.c_str() || !std::isfinite(value)) fail(where + " expects finite numbers, got " + cell);
+    // Behind the number nothing but blanks: "1;2" is not 1.
+    const auto read = static_cast<std::size_t>(end - cell.c_str());
+    const bool is_whole = read > 0 && cell.find_first_not_of(" \t\r", read) == std::string::npos;
+    if (!is_whole || !std::isfinite(value)) fail(where + " expects finite numbers, got " + cell);
     found.push_back(value);
   }
   return found;

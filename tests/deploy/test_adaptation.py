@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from metamotor import deploy, meta
 from metamotor.deploy.adaptation import parity, tracing
 from metamotor.deploy.adaptation.tracing import Input
-from metamotor.deploy.runtime import AdaptivePolicy, Episode, Policy
+from metamotor.deploy.runtime import AdaptivePolicy, Episode, Guard, Policy
 from metamotor.deploy.runtime.acting import Categorical, Gaussian, SwappablePolicy
 from metamotor.deploy.runtime.episodes import experience, padded
 from metamotor.deploy.runtime.onnx_file import as_plain, initializers
@@ -309,13 +309,37 @@ def test_what_was_adapted_is_saved_as_a_plain_policy(
     assert about["updates"] == 1
     assert about["steps"] == told.steps
     assert saved.metadata["weights_sha256"] != about["base_weights_sha256"]
+    # What is stored for checking is of these weights, not of those that were exported.
+    checked = deploy.verify(saved.path)
+    assert (checked.steps, checked.parity) == (8, None)
+    assert checked.stored_error <= 1e-5
+    inside = saved.metadata["reference"]["outputs"]["action"]
+    assert inside != policy.metadata["policy"]["reference"]["outputs"]["action"]
     onnx.checker.check_model(onnx.load(tmp_path / "adapted.onnx"), full_check=True)
     # Back at the meta-parameters, which nothing before has changed.
-    policy.reset()
+    policy.restart()
     fresh = AdaptivePolicy(path)
     for name, value in fresh.weights.items():
         np.testing.assert_array_equal(policy.weights[name], value)
     np.testing.assert_array_equal(policy(observations[0]), fresh(observations[0]))
+
+
+def test_a_driver_may_fill_the_same_array_again(exported: tuple[meta.MAML, Path]) -> None:
+    learner, path = exported
+    size = learner.family.observation_space.shape[0]
+    thrifty, plain = AdaptivePolicy(path, seed=4), AdaptivePolicy(path, seed=4)
+    held = np.zeros(size, np.float32)
+    while not plain.ready:
+        observation = np.random.default_rng(len(plain.collected)).random(size).astype(np.float32)
+        over = False
+        while not over:
+            observation = observation + np.float32(0.1)
+            held[:] = observation
+            assert (thrifty.act(held) == plain.act(observation)).all()
+            thrifty.observe(1.0)
+            over = plain.observe(1.0)
+    for own, wanted in zip(thrifty.collected, plain.collected, strict=True):
+        np.testing.assert_array_equal(own.observations, wanted.observations)
 
 
 @pytest.mark.slow
@@ -345,6 +369,8 @@ def test_mistakes_are_told_and_change_nothing(exported: tuple[meta.MAML, Path]) 
     for bad in (np.zeros(size + 1), np.full(size, np.nan), "x", np.full(size, 1e300)):
         with pytest.raises(ValueError, match=r"expects|not finite"):
             policy.act(bad)
+    with pytest.raises(ValueError, match=r"which teach it nothing: .*policy\(observation\)"):
+        policy.act(good, deterministic=True)
     policy.act(good)
     with pytest.raises(ValueError, match="no reward yet"):
         policy.act(good)
@@ -372,6 +398,55 @@ def test_mistakes_are_told_and_change_nothing(exported: tuple[meta.MAML, Path]) 
     for name, value in before.items():
         np.testing.assert_array_equal(policy.weights[name], value)
     assert policy.updates == 0
+
+
+def changed_description(path: Path, to: Path, changes: Mapping[str, Any]) -> Path:
+    model = onnx.load(path)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    said = json.loads(entries["metamotor_adaptation"])
+    entries["metamotor_adaptation"] = json.dumps({**said, **changes})
+    helper.set_model_props(model, entries)
+    onnx.save(model, to)
+    return to
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": ["none of these"]},
+        {"weights": 3},
+        {"method": ["gradient"]},
+        {"method": "memory"},
+        {"gradient": None},
+        {"action": {"kind": "gaussian"}},
+        {"observations": [1, 2]},
+        {"policy": 1, "action": "x"},
+    ],
+    ids=str,
+)
+def test_a_description_that_does_not_fit_is_refused(
+    exported: tuple[meta.MAML, Path], tmp_path: Path, changes: Mapping[str, Any]
+) -> None:
+    made_up = changed_description(exported[1], tmp_path / "a.onnx", changes)
+    with pytest.raises(ValueError, match=r"a\.onnx is not consistent.*export the learner again"):
+        AdaptivePolicy(made_up)
+
+
+def test_a_guard_lets_nothing_be_forgotten(exported: tuple[meta.MAML, Path]) -> None:
+    learner, path = exported
+    policy = AdaptivePolicy(path, seed=1)
+    with pytest.raises(ValueError, match="the shape of an action is not known"):
+        Guard(policy)
+    space = learner.family.action_space
+    guard = Guard(policy, low=space.low, high=space.high)
+    observation = np.zeros(len(policy.observation_names), np.float32)
+    (task,) = learner.family.sample(1, seed=0)
+    drive(policy, learner, task)
+    policy.adapt()
+    wanted = policy(observation)
+    guard.reset()  # as before each episode
+    np.testing.assert_array_equal(guard(observation), wanted)
+    assert (policy.updates, guard.counts) == (1, {})
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from metamotor.meta.recordings import importance
 from metamotor.meta.rollouts import EpisodeBatch, derive_seed
 from metamotor.meta.search import GradientStep, MLPLayout
 from metamotor.meta.workers import LocalSampler
+from metamotor.scripts.adapt import origin_of
 from metamotor.scripts.cli import main
+from metamotor.scripts.run import Run, family_of
 from tests.deploy.logs import record_batch
 from tests.meta.toys import Bandit
 
@@ -305,6 +308,22 @@ def call(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, s
     code = main([str(word) for word in words])
     told = capsys.readouterr()
     return code, " ".join(told.out.split()), told.err
+
+
+def test_a_file_names_all_that_its_family_is_made_by(tmp_path: Path) -> None:
+    """Of as many actions, with another meaning: what is left out here would be run in another family in silence."""
+    (tmp_path / "checkpoint").write_bytes(b"")
+    trained: Any = envs.make("A1Locomotion-v0", action="joints", horizon=77)
+    learner: Any = SimpleNamespace(family=trained)
+    size = (len(trained.signals), len(trained.action_signals))
+    policy: Any = SimpleNamespace(
+        path="a.onnx",
+        observation_size=size[0],
+        action_size=size[1],
+        metadata={"family": trained.name, **origin_of(learner, tmp_path / "checkpoint")},
+    )
+    found = family_of(policy, Run(policy=Path("a.onnx")))
+    assert found.config == trained.config
 
 
 @pytest.mark.slow

@@ -180,6 +180,7 @@ RUN: dict[str, Any] = {
         ([("/x", b"", b"")], "does not begin with a description"),
         ([("/run", b"", b"[]")], "has no format"),
         ([("/run", b"", b"{")], "is not a log"),
+        ([("/run", b"", json.dumps({**RUN, "action_space": []}).encode())], "is not a log"),
         ([("/run", b"", json.dumps({**RUN, "format": 9}).encode())], "upgrade metamotor"),
         ([("/run", b"", json.dumps(RUN).encode())], "lacks"),
         (

@@ -294,6 +294,25 @@ def test_a_recorder_gets_each_step_with_the_reward_behind_it(clock: Clock) -> No
     assert all(step["acted_ns"] - step["observed_ns"] == MS for step in steps)
 
 
+def test_a_driver_and_a_policy_may_fill_the_same_arrays_again(clock: Clock) -> None:
+    seen, chosen = np.zeros(1, np.float32), np.zeros(1, np.float32)
+
+    class Thrifty(Robot):
+        def read(self) -> Reading:
+            reading = super().read()
+            seen[:] = reading.observation
+            return reading._replace(observation=seen)
+
+    def thrifty(observation: Any) -> Any:
+        chosen[:] = act(observation)
+        return chosen
+
+    log, plain = Log(), Log()
+    for robot, policy, told in ((Thrifty(clock), thrifty, log), (Robot(clock), act, plain)):
+        ControlLoop(guard(clock, policy), robot, period=PERIOD, recorder=told).run(4)
+    assert [step[:3] for step in log.told] == [step[:3] for step in plain.told]
+
+
 def test_a_run_that_is_cut_off_is_recorded_as_truncated(clock: Clock) -> None:
     robot, log = Robot(clock), Log()
     ControlLoop(guard(clock), robot, period=PERIOD, recorder=log).run(2)

@@ -249,6 +249,18 @@ def test_a_robot_that_forgot_the_episode_ends_it(robot: UdpRobot, peer: Peer) ->
     assert robot.step([0.0]).truncated
 
 
+def test_a_name_of_two_kinds_is_reached_by_ipv4(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,) = socket.getaddrinfo(*peer.address, type=socket.SOCK_DGRAM)
+    other = (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", peer.address[1], 0, 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [other, found])
+    robot = UdpRobot(("robot.local", peer.address[1]), observation_size=2, action_size=1)
+    robot.write([0.5])
+    assert peer.receive().action.tolist() == [0.5]
+    robot.close()
+
+
 def test_nobody_there_is_survived_and_counted(robot: UdpRobot, peer: Peer) -> None:
     peer.socket.close()
     for _ in range(5):
