@@ -86,6 +86,7 @@ class PolicyGraph(nn.Module):
         ]
         self.state_ports = _state_ports(pipeline, policy)
         self.action_port = _action_port(policy.action_space)
+        self._check_names()
         self.dtype = torch.float32
         self.cpu().requires_grad_(False).eval()
 
@@ -147,6 +148,15 @@ class PolicyGraph(nn.Module):
         double = copy.deepcopy(self).double()
         double.dtype = torch.float64
         return double
+
+    def _check_names(self) -> None:
+        """Refuse a key of the observation that the graph has another use for."""
+        names = [port.name for port in (*self.input_ports, *self.output_ports)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"cannot export an observation with the keys {', '.join(twice)}: the file has inputs or outputs of "
+                "these names; give the keys other ones"
+            )
 
     def _shaped(self, key: str, tensor: Tensor) -> Tensor:
         """Return an observation in the shape of its space, without the batch if that is a vector's."""

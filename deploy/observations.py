@@ -231,9 +231,9 @@ def pipeline_of(model: BaseAlgorithm, normalizer: VecNormalize | None) -> Pipeli
         ValueError: if the statistics do not fit, or are not finite.
     """
     env = model.get_env()
-    if normalizer is None and env is not None and not _normalizers(env):
-        normalizer = model.get_vec_normalize_env()
     wrappers = _wrappers(env)
+    if normalizer is None:
+        _check_reached(model.get_vec_normalize_env(), env, wrappers)
     if normalizer is not None:
         if any(isinstance(wrapper, VecNormalize) for wrapper in wrappers):
             wrappers = [
@@ -263,8 +263,19 @@ def _wrappers(env: VecEnv | None) -> list[VecEnvWrapper]:
     return found[::-1]
 
 
-def _normalizers(env: VecEnv) -> list[VecEnvWrapper]:
-    return [wrapper for wrapper in _wrappers(env) if isinstance(wrapper, VecNormalize)]
+def _check_reached(
+    inner: VecNormalize | None, env: VecEnv | None, wrappers: list[VecEnvWrapper]
+) -> None:
+    """Refuse a normaliser inside of a wrapper that is not known, which may change what it gives."""
+    if inner is None or not inner.norm_obs or any(inner is wrapper for wrapper in wrappers):
+        return
+    while any(env is wrapper for wrapper in wrappers):
+        env = cast(VecEnvWrapper, env).venv
+    raise ValueError(
+        f"a VecNormalize stands inside of a {type(env).__name__}, and what that does to observations is not known: "
+        "put the VecNormalize outside, or, if observations pass through unchanged, give "
+        "normalizer=model.get_vec_normalize_env()"
+    )
 
 
 def _innermost(

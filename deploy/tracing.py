@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -149,20 +149,42 @@ def _exported(
     module: nn.Module, inputs: Sequence[Port], outputs: Sequence[Port]
 ) -> onnx.ModelProto:
     batch = torch.export.Dim(BATCH)
+    # Their own names only afterwards: a key called "cat" would stand beside the exporter's own "cat".
+    given = {f"input.{index}": port.name for index, port in enumerate(inputs)}
+    made = {f"output.{index}": port.name for index, port in enumerate(outputs)}
     with _quiet():
         program = torch.onnx.export(
             module,
             tuple(port.zeros(TRACED_BATCH) for port in inputs),
             dynamo=True,
             opset_version=OPSET,
-            input_names=[port.name for port in inputs],
-            output_names=[port.name for port in outputs],
+            input_names=list(given),
+            output_names=list(made),
             dynamic_shapes=(tuple({port.batch_axis: batch} for port in inputs),),
             external_data=False,
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    _rename(model.graph, {**given, **made})
+    return model
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Give values their names; those that had one of these before make way."""
+    taken = set(names.values())
+
+    def renamed(name: str) -> str:
+        return names.get(name, f"inner.{name}" if name in taken else name)
+
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = renamed(value.name)
+    for node in graph.node:
+        node.input[:] = [renamed(name) for name in node.input]
+        node.output[:] = [renamed(name) for name in node.output]
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _rename(attribute.g, names)
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:

@@ -103,9 +103,9 @@ class PolicyFile:
             raise ValueError(
                 f"{path} does not say what its graph takes ({error}); export the policy again"
             ) from error
-        self._only = (
-            self._inputs[0] if len(self._inputs) == 1 and self._inputs[0].name == INPUT else None
-        )
+        # A dictionary has no shape, even one whose only key is "observation".
+        alone = metadata.get("observation_shape") is not None
+        self._only = self._inputs[0] if alone else None
         self._check_seed(seed)
         self._check_kind()
         self._check_graph()

@@ -26,6 +26,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from metamotor import deploy
+from metamotor.deploy.graph import PolicyGraph
+from metamotor.deploy.observations import pipeline_of
+from metamotor.deploy.parity import run_torch
+from metamotor.deploy.sequences import random_sequences
 from metamotor.scripts.benchmarks.results import place, write_results
 from metamotor.scripts.wording import counted
 
@@ -34,10 +38,12 @@ LIMIT = 1e-5
 EPISODE = 70
 """Steps of an episode."""
 FRAMES = 3
+GSDE_LOG_STD = -2.0
+"""What users of gSDE set: with 0, its noise leaves the space of the actions far behind."""
 IMAGE = 36
 """The smallest that the default network for images takes."""
-HEAD_SCALE = 50.0
-"""Factor on the last layer's weights of an untrained actor-critic policy, so that actions fill their space."""
+LOGIT_SCALE = 2.0
+"""Root mean square that the logits of an untrained policy are given, so that it does not always choose the same."""
 ON_POLICY = ("PPO", "A2C", "TRPO", "RecurrentPPO")
 CONTINUOUS = ("SAC", "TD3", "DDPG", "TQC")
 WITH_GSDE = (*ON_POLICY, "SAC", "TQC")
@@ -301,6 +307,7 @@ def make(combination: Combination) -> tuple[Noise, Any]:
     kwargs: dict[str, Any] = {"seed": 0, "device": "cpu", "policy_kwargs": policy_kwargs}
     if combination.gsde:
         kwargs["use_sde"] = True
+        policy_kwargs["log_std_init"] = GSDE_LOG_STD
     name = combination.policy
     if combination.algorithm == "RecurrentPPO":
         name = name.replace("Policy", "LstmPolicy")
@@ -310,9 +317,28 @@ def make(combination: Combination) -> tuple[Noise, Any]:
     module = stable_baselines3 if hasattr(stable_baselines3, combination.algorithm) else sb3_contrib
     model = getattr(module, combination.algorithm)(name, venv, **kwargs)
     if isinstance(model.policy, ActorCriticPolicy):
-        with torch.no_grad():
-            cast(Any, model.policy.action_net).weight.mul_(HEAD_SCALE)
+        _fill(model)
     return env, model
+
+
+@torch.no_grad()
+def _fill(model: Any) -> None:
+    """Scale the last layer of an untrained policy so that its means are as large as their space, as training does.
+
+    Means that lie far outside are another matter: float32 loses digits there, in torch as in a file.
+    """
+    pipeline = pipeline_of(model, None)
+    graph = PolicyGraph(model, pipeline)
+    outputs = run_torch(graph, random_sequences(graph, pipeline)[0], None)["logits"]
+    outputs = outputs.reshape(-1, outputs.shape[-1])
+    middle, half = np.zeros(outputs.shape[1]), np.full(outputs.shape[1], LOGIT_SCALE)
+    space = model.action_space
+    if isinstance(space, spaces.Box):
+        middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    scale = half / np.sqrt((outputs.astype(np.float64) ** 2).mean(axis=0))
+    last = cast(Any, model.policy.action_net)
+    last.weight.mul_(torch.from_numpy(scale).float()[:, None])
+    last.bias.copy_(torch.from_numpy(middle))
 
 
 def observation_space(policy: str, *, channels_first: bool = False) -> spaces.Space[Any]:
@@ -334,5 +360,7 @@ def _set_statistics(venv: VecNormalize) -> None:
     several = cast(Any, venv.obs_rms)
     for statistics in several.values() if isinstance(several, dict) else [several]:
         shape: tuple[int, ...] = statistics.mean.shape
-        means: NDArray[np.float64] = rng.normal(size=shape)
-        statistics.mean, statistics.var = means, rng.uniform(0.1, 2.0, size=shape)
+        # Of a number of variance 1, or of an image's, uniform from 0 to 255.
+        middle, scale = (127.5, 74.0) if len(shape) == 3 else (0.0, 1.0)
+        means: NDArray[np.float64] = middle + scale * rng.normal(0.0, 0.5, size=shape)
+        statistics.mean, statistics.var = means, scale**2 * rng.uniform(0.1, 2.0, size=shape)

@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecNormalize
 
 from metamotor import deploy
 from metamotor.deploy import exporter, tracing
@@ -140,6 +140,29 @@ def test_weights_and_statistics_that_are_not_finite_are_refused(tmp_path: Path) 
         deploy.export(model, tmp_path / "policy.onnx")
     model.policy.action_net.bias.data[1] = np.inf
     with pytest.raises(ValueError, match=r"not finite: action_net\.bias"):
+        deploy.export(model, tmp_path / "policy.onnx")
+
+
+class Unknown(VecEnvWrapper):
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        return self.venv.step_wait()
+
+
+def test_a_normaliser_inside_of_an_unknown_wrapper_is_refused(tmp_path: Path) -> None:
+    env = Unknown(VecNormalize(DummyVecEnv([lambda: Noise(ACTION_SPACES["Box"])])))
+    model = PPO("MlpPolicy", env, device="cpu")
+    with pytest.raises(ValueError, match="a VecNormalize stands inside of a Unknown"):
+        deploy.export(model, tmp_path / "policy.onnx")
+
+
+def test_a_key_that_the_graph_needs_itself_is_refused(tmp_path: Path) -> None:
+    space = spaces.Dict({"action": spaces.Box(-1, 1, (2,)), "b": spaces.Box(-1, 1, (2,))})
+    env = DummyVecEnv([lambda: Noise(ACTION_SPACES["Box"], space)])
+    model = PPO("MultiInputPolicy", env, device="cpu")
+    with pytest.raises(ValueError, match="an observation with the keys action"):
         deploy.export(model, tmp_path / "policy.onnx")
 
 

@@ -216,7 +216,7 @@ def seeing(exported: Exporter) -> Policy:
     space = spaces.Dict(
         {
             "camera": spaces.Box(0, 255, (36, 36, 3), np.uint8),
-            "joints": spaces.Box(-1, 1, (4,)),
+            "cat": spaces.Box(-1, 1, (4,)),  # as the exporter calls what it concatenates
             "mode": spaces.Discrete(3),
         }
     )
@@ -226,12 +226,12 @@ def seeing(exported: Exporter) -> Policy:
 
 def seen(**changes: Any) -> dict[str, Any]:
     camera = np.zeros((36, 36, 3), np.uint8)
-    return {"camera": camera, "joints": np.zeros(4), "mode": 2} | changes
+    return {"camera": camera, "cat": np.zeros(4), "mode": 2} | changes
 
 
 def test_a_dictionary_is_observed_by_its_keys(seeing: Policy) -> None:
-    assert seeing.observation_shapes == {"camera": (36, 36, 3), "joints": (4,), "mode": ()}
-    assert seeing.observation_names == ("camera", *(f"joints.{i}" for i in range(4)), "mode.0")
+    assert seeing.observation_shapes == {"camera": (36, 36, 3), "cat": (4,), "mode": ()}
+    assert seeing.observation_names == ("camera", *(f"cat.{i}" for i in range(4)), "mode.0")
     single = seeing(seen())
     batch = {name: np.stack([value] * 2) for name, value in seen().items()}
     np.testing.assert_allclose(seeing(batch), [single, single], atol=1e-6)
@@ -241,11 +241,11 @@ def test_a_dictionary_is_observed_by_its_keys(seeing: Policy) -> None:
 @pytest.mark.parametrize(
     ("observation", "message"),
     [
-        (np.zeros(4), "expects a dictionary of camera, joints, mode, got ndarray"),
-        ({"joints": np.zeros(4)}, "expects a dictionary of camera, joints, mode, got joints"),
+        (np.zeros(4), "expects a dictionary of camera, cat, mode, got ndarray"),
+        ({"cat": np.zeros(4)}, "expects a dictionary of camera, cat, mode, got cat"),
         (seen(camera=np.zeros((36, 36, 3))), "expects 'camera' of uint8, got dtype float64"),
         (seen(camera=np.zeros((3, 36, 36), np.uint8)), r"shape \(36, 36, 3\) or a batch"),
-        (seen(joints=np.full(4, np.nan)), r"not finite: joints\.0 = nan"),
+        (seen(cat=np.full(4, np.nan)), r"not finite: cat\.0 = nan"),
         (seen(mode=3), "expects 'mode' from 0 to 2, got 3"),
         (seen(mode=1.0), "expects 'mode' of int64, got dtype float64"),
         (seen(mode=np.zeros(2, np.int64)), "got batches of several sizes"),
