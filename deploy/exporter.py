@@ -24,7 +24,7 @@ from metamotor.deploy import runtime
 from metamotor.deploy.graph import PolicyGraph
 from metamotor.deploy.metadata import describe, graph_sha256, with_results
 from metamotor.deploy.observations import Pipeline, pipeline_of
-from metamotor.deploy.parity import Parity, measure
+from metamotor.deploy.parity import MOST_TOLERANCE, Parity, measure
 from metamotor.deploy.reference import Player
 from metamotor.deploy.sequences import Sequence, as_inputs, episode, in_a_row, simulation_of
 from metamotor.deploy.stored import record
@@ -196,7 +196,7 @@ def require(parity: Parity, model: BaseAlgorithm, file: str | None = None) -> No
     if parity.episode_steps:
         compared += f", an episode of {parity.episode_steps} steps"
     told = (
-        f"by {parity.max_error:.3g} on {compared} (allowed: {parity.tolerance:.3g}; float32 rounds the model's own "
+        f"by {parity.max_error:.3g} on {compared} (allowed: {min(parity.tolerance, MOST_TOLERANCE):.3g}; float32 rounds the model's own "
         f"outputs by {parity.rounding:.3g})"
     )
     if not parity.log_prob_error <= parity.log_prob_tolerance:

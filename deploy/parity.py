@@ -32,6 +32,8 @@ from metamotor.meta.threads import one_torch_thread
 
 TOLERANCE = 1e-6
 """Largest allowed difference of an action, as a share of half its range."""
+MOST_TOLERANCE = 1e-3
+"""However float32 rounds, no larger difference of an action is allowed, as a share of half its range."""
 LOG_PROB_TOLERANCE = 1e-5
 """Largest allowed difference of a log-probability, as a share of its size or of 1."""
 ONNX_FACTOR = 2.0
@@ -65,7 +67,8 @@ class Parity(NamedTuple):
     def passed(self) -> bool:
         """Whether the difference is allowed; a NaN or an infinity is not."""
         return (
-            self.max_error <= self.tolerance < np.inf
+            self.max_error <= min(self.tolerance, MOST_TOLERANCE)
+            and not np.isnan(self.tolerance)
             and self.log_prob_error <= self.log_prob_tolerance < np.inf
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from metamotor.deploy.runtime import udp
 from metamotor.envs import TaskFamily
@@ -114,18 +115,22 @@ class PretendRobot:
     ) -> None:
         if not 0 < rate <= 10_000:
             raise ValueError(f"rate must be above 0 and at most 10000 a second, got {rate}")
+        space = family.action_space
+        if not isinstance(space, spaces.Box):
+            raise ValueError(
+                f"a robot behind UDP takes numbers as actions (Box), {family.name} has {space}"
+            )
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._socket.bind(address)
-            self._env: Any = family.make_env()
         except OSError as error:
             self._socket.close()
             raise OSError(
                 f"cannot listen at {address[0]}:{address[1]} ({error.strerror})"
             ) from error
+        self._env: Any = family.make_env()
         self._task = task
         self._period_ns = round(1e9 / rate)
-        space = family.action_space
         self._rest = np.clip(np.zeros(space.shape, np.float32), space.low, space.high)
         self._line = _Line(self._socket, faults or Faults(), np.random.default_rng(seed))
         self._seed = seed

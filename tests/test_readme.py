@@ -184,7 +184,8 @@ def help_of(words: tuple[str, ...]) -> str | None:
     if words[0] != "metamotor":
         helped = run([*words, "--help"], ROOT)
         return None if helped.returncode else helped.stdout
-    told, code = io.StringIO(), None
+    told = io.StringIO()
+    code: int | str | None = None
     with (
         contextlib.redirect_stdout(told),
         contextlib.redirect_stderr(told),

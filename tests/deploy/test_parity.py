@@ -331,6 +331,8 @@ def test_sampled_observations_lie_in_the_space_and_repeat() -> None:
 
 def test_a_nan_never_passes() -> None:
     nan, inf = float("nan"), float("inf")
-    for error, tolerance in ((nan, 1e-6), (inf, inf), (0.0, nan), (nan, nan)):
+    assert parity.Parity(1, 9e-4, 9e-4, 3e-4).passed
+    # The last: float32 may round as it likes, a robot's action must be what was trained.
+    for error, tolerance in ((nan, 1e-6), (inf, inf), (0.0, nan), (nan, nan), (2e-3, 1e-2)):
         assert not parity.Parity(1, error, tolerance, 0.0).passed
     assert parity.Parity(1, 1e-6, 1e-6, 0.0).passed
