@@ -195,8 +195,9 @@ def require(parity: Parity, model: BaseAlgorithm, file: str | None = None) -> No
         compared += f", {parity.recorded} recorded ones"
     if parity.episode_steps:
         compared += f", an episode of {parity.episode_steps} steps"
+    allowed = min(parity.tolerance, MOST_TOLERANCE)
     told = (
-        f"by {parity.max_error:.3g} on {compared} (allowed: {min(parity.tolerance, MOST_TOLERANCE):.3g}; float32 rounds the model's own "
+        f"by {parity.max_error:.3g} on {compared} (allowed: {allowed:.3g}; float32 rounds the model's own "
         f"outputs by {parity.rounding:.3g})"
     )
     if not parity.log_prob_error <= parity.log_prob_tolerance:
