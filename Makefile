@@ -31,10 +31,10 @@ demo: setup ## see a robot adapt
 	@$(BIN)/metamotor demo
 
 test: setup ## run every test
-	@$(BIN)/pytest -q -n auto
+	@$(BIN)/pytest -q -n auto --dist worksteal
 
 test-fast: setup ## run the tests that take seconds
-	@$(BIN)/pytest -q -n auto -m "not slow"
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not slow"
 
 lint: setup ## check format, lint, types and layers
 	@$(BIN)/ruff format --check .
@@ -47,7 +47,7 @@ check: lint test-fast ## lint, then the fast tests
 bench: setup ## measure speed
 	@$(BIN)/metamotor bench
 
-build: setup ## build wheel and sdist, and try each in an empty environment
+build: setup ## build wheel and sdist, and try both outside the checkout
 	@rm -rf dist
 	@$(BIN)/python -m build --quiet --outdir dist .
 	@.ci/smoke dist

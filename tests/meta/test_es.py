@@ -142,18 +142,10 @@ def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path, changes):
 )
 def test_workers_do_not_change_the_result(changes):
     alone = make_learner(**changes).learn(1500)
-    for num_workers in (1, 2):
-        together = ES(
-            PPO,
-            "MlpPolicy",
-            POINT,
-            alone.config,
-            base_kwargs=LINEAR,
-            num_workers=num_workers,
-        )
-        together.learn(1500)
-        together.close()
-        assert_equal(alone._state(), together._state())
+    together = ES(PPO, "MlpPolicy", POINT, alone.config, base_kwargs=LINEAR, num_workers=2)
+    together.learn(1500)
+    together.close()
+    assert_equal(alone._state(), together._state())
 
 
 def test_a_worker_does_it_without_torch():

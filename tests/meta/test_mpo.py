@@ -232,13 +232,10 @@ def test_every_variant_trains_and_resumes_to_the_same_bits(tmp_path, changes):
 
 def test_workers_do_not_change_the_result():
     alone = make_learner(CART).learn(1500)
-    for num_workers in (1, 2):
-        together = meta.MPO(
-            PPO, "MlpPolicy", CART, alone.config, base_kwargs=KWARGS, num_workers=num_workers
-        )
-        together.learn(1500)
-        together.close()
-        assert_equal(alone._state(), together._state())
+    together = meta.MPO(PPO, "MlpPolicy", CART, alone.config, base_kwargs=KWARGS, num_workers=2)
+    together.learn(1500)
+    together.close()
+    assert_equal(alone._state(), together._state())
 
 
 def test_the_log_tells_what_each_episode_of_a_trial_brings():

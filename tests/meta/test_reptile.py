@@ -20,7 +20,7 @@ from metamotor.meta.functional.reptile import annealed, interpolate
 from metamotor.meta.reptile import LearnJob
 from metamotor.meta.rollouts import RolloutJob, derive_seed
 from metamotor.meta.workers import LocalSampler
-from tests.meta.toys import Bandit, BestArm, Faulty, Line, Target
+from tests.meta.toys import Bandit, BestArm, Faulty, Line, Target, other_threads
 
 POINT = envs.make("PointNavigation-v0", horizon=20)
 SMALL = {"policy_kwargs": {"net_arch": [16]}}
@@ -227,24 +227,22 @@ def test_training_resumes_to_the_same_bits(tmp_path, algorithm, family, kwargs):
 )
 def test_workers_do_not_change_the_result(algorithm, family, kwargs):
     results = []
-    for num_workers in (0, 1, 2):
+    for num_workers in (0, 2):
         learner = make_learner(algorithm, family, kwargs, num_workers=num_workers)
         learner.learn(300)
         learner.close()
         results.append(learner._state())
     assert_equal(results[0], results[1])
-    assert_equal(results[0], results[2])
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_new_process_gives_the_same_bits(threads):
+def test_a_new_process_of_other_threads_gives_the_same_bits():
     script = "from tests.meta.test_reptile import digest; print(digest())"
     found = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"OMP_NUM_THREADS": threads},
+        env=os.environ | {"OMP_NUM_THREADS": other_threads()},
     ).stdout.split()[-1]
     assert found == digest()
 
@@ -466,11 +464,11 @@ def test_any_algorithm_learns_inside(name):
         policy,
         family,
         base_kwargs=LEARNS[name],
-        meta_batch_size=4,
+        meta_batch_size=2,
         episodes_per_task=40,
         inner_steps=10 if name == "A2C" else 4,
     )
-    learner.learn(2000)
+    learner.learn(500)
 
     def mean_return(updates):
         states = [learner.adapt_state(task, 40, updates=updates) for task in tasks]

@@ -150,3 +150,10 @@ class Line:
 def objective_of(learner: Any, params: Any, step_sizes: Any, data: Any) -> Any:
     """MAML's objective of one task, at these parameters and step sizes."""
     return learner.objective.of_task(params, step_sizes, data.support, data.query, data.score)
+
+
+def other_threads() -> str:
+    """Return a number of threads that torch does not have here, for a process that must give the same bits."""
+    import torch  # workers import this file, and do without
+
+    return "1" if torch.get_num_threads() > 1 else "2"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from metamotor.scripts import cells
 from metamotor.scripts.cli import main
 
 TINY = (
@@ -54,6 +59,29 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for arm, path in runs.items():
         assert main(["train", *TINY, "--arm", arm, "--out", str(path)]) == 0
     return runs
+
+
+class TrainedHere:
+    """What `subprocess.Popen` is to a cell, but it has trained in this process when it is there."""
+
+    def __init__(self, command: Sequence[str], *, stdout: Any, **_: Any) -> None:
+        assert command[1:4] == ["-m", "metamotor.scripts.cli", "train"]
+        with (
+            open(stdout.fileno(), "w", closefd=False) as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
+            self._code = main(command[3:])
+
+    def poll(self) -> int:
+        return self._code
+
+
+@pytest.fixture
+def cells_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train cells in this process: a new one takes 8 s to import torch. That it may be one is for test_runs.py."""
+    stand_in = SimpleNamespace(**{**vars(subprocess), "Popen": TrainedHere})
+    monkeypatch.setattr(cells, "subprocess", stand_in)
 
 
 def words(names: Sequence[str | Path]) -> list[str]:

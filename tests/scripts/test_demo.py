@@ -67,6 +67,7 @@ def test_a_mistake_leaves_no_folder(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cells_here")
 def test_the_demo_runs_to_its_end(metamotor: Program, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     done = metamotor("demo", "--quick", "--out", folder)

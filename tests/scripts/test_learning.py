@@ -84,6 +84,7 @@ def test_further_options_do_not_take_the_place_of_the_method_and_the_seed() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cells_here")
 def test_a_study_goes_on_where_it_was(
     metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 
 from metamotor import meta
 from metamotor.meta.checkpoints import read_checkpoint
-from metamotor.scripts import cells
+from metamotor.scripts import cells, figures
 from metamotor.scripts.benchmarks.resume import (
     OWN,
     Process,
@@ -30,6 +30,7 @@ from metamotor.scripts.benchmarks.resume import (
     trials,
 )
 from metamotor.scripts.cells import Cell, train_cells
+from metamotor.scripts.outputs import write_file
 from metamotor.scripts.runs import read_json, read_progress, write_json
 from metamotor.scripts.store import Store, newest, sweep
 from metamotor.scripts.validation import Validation
@@ -49,6 +50,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reference") / "run"
     assert main(["train", *WORDS, "--out", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write learning curves without drawing them, which is half of the time of such a run."""
+    monkeypatch.setattr(figures, "save", lambda _, path: write_file(path, b"drawn"))
 
 
 @pytest.fixture
