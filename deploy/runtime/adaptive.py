@@ -28,7 +28,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metamotor.deploy.runtime.acting import ACTION, LOG_STD, SwappablePolicy, distribution
+from metamotor.deploy.runtime.acting import (
+    ACTION,
+    LOG_STD,
+    Categorical,
+    SwappablePolicy,
+    distribution,
+)
 from metamotor.deploy.runtime.episodes import Episode
 from metamotor.deploy.runtime.methods import (
     METHODS,
@@ -42,7 +48,7 @@ from metamotor.deploy.runtime.methods import (
     Weights,
 )
 from metamotor.deploy.runtime.onnx_file import as_plain, initializers
-from metamotor.deploy.runtime.policy import METADATA_KEY, Policy
+from metamotor.deploy.runtime.policy import METADATA_KEY, Policy, Sample
 from metamotor.deploy.runtime.screening import read_model
 from metamotor.deploy.runtime.session import open_session
 from metamotor.meta.files import write_atomically
@@ -186,6 +192,17 @@ class AdaptivePolicy:
         action = self._distribution.choose(outputs, noise)
         self._pending = observed, action, outputs
         return self._distribution.applied(action)
+
+    def sample(self, observation: ArrayLike) -> Sample:
+        """Do as `act`, and return the action as a `Sample`: with its log-probability, and as it was drawn.
+
+        Raises:
+            ValueError: as for `act`.
+        """
+        action = self.act(observation)
+        assert self._pending is not None
+        drawn = None if isinstance(self._distribution, Categorical) else self._pending[1]
+        return Sample(action, np.asarray(self.log_prob, np.float32), drawn)
 
     def observe(self, reward: float, terminated: bool = False, truncated: bool = False) -> bool:
         """Take what came of the last action; return whether the episode is over.
@@ -349,6 +366,25 @@ class AdaptivePolicy:
         """Names of the observation's numbers, in order."""
         return self._names
 
+    @property
+    def acting_metadata(self) -> dict[str, Any]:
+        """The metadata of the policy as it is adapted: what `save` writes."""
+        own = dict(self._document["policy"])
+        period = self.control_period
+        steps = self._history["steps"]
+        return {
+            **own,
+            "horizon": self.horizon,
+            "weights_sha256": _weights_sha256(self._weights),
+            "adapted": {
+                "updates": self.updates,
+                **self._history,
+                "robot_seconds": None if period is None else steps * period,
+                "base_weights_sha256": own.get("weights_sha256"),
+                "adaptation_sha256": self._hash,
+            },
+        }
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the policy of the last update as a plain file for `Policy`, whole or not at all; return where.
 
@@ -364,7 +400,7 @@ class AdaptivePolicy:
             raise ValueError(
                 f"{self.path.name} acts by its memory alone (head 'rl2'): there is no policy to save apart from it"
             )
-        metadata = {METADATA_KEY: json.dumps(self._saved_metadata(), allow_nan=False)}
+        metadata = {METADATA_KEY: json.dumps(self.acting_metadata, allow_nan=False)}
         written = as_plain(self.policy_file, self._weights, (ACTION,), metadata)
         write_atomically(target, written, Policy)
         return target
@@ -515,23 +551,6 @@ class AdaptivePolicy:
         return Episode(
             observations.astype(np.float32), actions.astype(kind), rewards.astype(np.float64)
         )
-
-    def _saved_metadata(self) -> dict[str, Any]:
-        """Return the metadata of the policy as it is adapted."""
-        own = dict(self._document["policy"])
-        period = self.control_period
-        steps = self._history["steps"]
-        return {
-            **own,
-            "weights_sha256": _weights_sha256(self._weights),
-            "adapted": {
-                "updates": self.updates,
-                **self._history,
-                "robot_seconds": None if period is None else steps * period,
-                "base_weights_sha256": own.get("weights_sha256"),
-                "adaptation_sha256": self._hash,
-            },
-        }
 
 
 def _whole(name: str, given: Any, default: Any, least: int) -> int:
