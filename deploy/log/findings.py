@@ -38,7 +38,13 @@ class Finding:
 
 
 def find(
-    number: int, steps: Array, *, period: float | None, is_ended: bool, bounds: Array | None
+    number: int,
+    steps: Array,
+    *,
+    period: float | None,
+    is_ended: bool,
+    bounds: Array | None,
+    is_drawn: bool,
 ) -> Iterator[Finding]:
     """Yield what is wrong with an episode.
 
@@ -47,6 +53,7 @@ def find(
         steps: (T,), as they are laid out in the file.
         period: the stated time between two observations [s].
         is_ended: whether its end was recorded.
+        is_drawn: whether actions of this log have log-probabilities.
         bounds: (2, A), least and greatest actions that are applied as they are; None: not known.
     """
 
@@ -72,7 +79,7 @@ def find(
         first = int(np.argmax(np.isinf(steps["log_prob"])))
         yield fault("not finite", f"the log-probability is infinite at step {first}")
     unknown = np.isnan(steps["log_prob"])
-    if unknown.any() and not unknown.all():
+    if is_drawn and unknown.any():
         first, count = int(np.argmax(unknown)), int(unknown.sum())
         yield fault(
             "not drawn",

@@ -111,6 +111,7 @@ class Log:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong with the episodes, in their order."""
+        is_drawn = any(not np.isnan(own.steps["log_prob"]).all() for own in self.episodes)
         return tuple(
             finding
             for episode in self.episodes
@@ -120,6 +121,7 @@ class Log:
                 period=self.description["control_period"],
                 is_ended=episode.is_ended,
                 bounds=self._bounds,
+                is_drawn=is_drawn,
             )
         )
 

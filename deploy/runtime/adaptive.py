@@ -135,7 +135,7 @@ class AdaptivePolicy:
         if self.policy_file:
             written = open_session(self.policy_file, threads=threads, source=str(self.path))
             self._policy, self._explorer = (SwappablePolicy(written, self._meta) for _ in range(2))
-        self.reset()
+        self.forget()
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -321,8 +321,11 @@ class AdaptivePolicy:
             weights = self._method.adapted(self._weights, recorded, self.updates)
         return self._take(weights, recorded, (time.perf_counter_ns() - start) / 1e6)
 
-    def reset(self) -> None:
-        """Go back to the meta-parameters, and forget all episodes."""
+    def forget(self) -> None:
+        """Go back to the meta-parameters, and forget all episodes.
+
+        It is not called `reset`, which a `Guard` calls as an episode begins.
+        """
         self.updates = 0
         self._history = {"episodes": 0, "steps": 0}
         self._weights = self._meta

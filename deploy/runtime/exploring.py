@@ -19,6 +19,9 @@ from metamotor.deploy.runtime.adaptive import AdaptivePolicy
 from metamotor.deploy.runtime.loop import Reading, Robot
 from metamotor.deploy.runtime.policy import Sample
 
+_NOTHING = Reading(None, 0)
+"""What is heard of a robot that does not answer."""
+
 
 class Explorer:
     """What a `Guard` asks for actions; `on` gives what the loop drives.
@@ -43,10 +46,8 @@ class Explorer:
         """Return an action that explores with its log-probability; one without noise if the episode is not collected.
 
         Raises:
-            ValueError: if the observation is not (O,) finite numbers.
+            ValueError: if the observation is not (O,) finite numbers, or nothing was heard since the last action.
         """
-        if self._is_asked:  # nothing was heard in the period before
-            self.hear(Reading(None, 0))
         if not self._explores or self.policy.ready:
             return self.policy(observation)
         chosen = self.policy.sample(observation)
@@ -116,8 +117,12 @@ class _Heard:
         return self._robot.reset()
 
     def read(self) -> Reading:
-        reading = self._robot.read()
-        self._explorer.hear(reading)
+        try:
+            reading = self._robot.read()
+        except Exception:  # counted by the loop, which goes on with the reading before
+            self._explorer.hear(_NOTHING)
+            raise
+        self._explorer.hear(reading if isinstance(reading, Reading) else _NOTHING)
         return reading
 
     def write(self, action: NDArray[Any]) -> None:

@@ -170,12 +170,12 @@ def update_error(learner: Any, policy: AdaptivePolicy, tasks: list[Any], seed: i
             Episode(*(part[row][: int(batch.mask[row].sum())] for part in batch[:3]))
             for row in range(len(batch.mask))
         ]
-        policy.reset()
+        policy.forget()
         before = policy.weights
         policy.adapt_from(episodes)
         wanted = robot_weights(learner, learner.update(state, batch, 0))
         worst = max(worst, distance(before, wanted, policy.weights)[0])
-    policy.reset()
+    policy.forget()
     return worst
 
 
@@ -201,12 +201,12 @@ def times(learner: Any, policy: AdaptivePolicy) -> dict[str, float]:
     observation = episodes[0].observations[0]
 
     def on_robot() -> None:
-        policy.reset()
+        policy.forget()
         policy.adapt_from(episodes)
 
     robot = median_of(on_robot)
     desk = median_of(lambda: learner.update(state, batch, 0))
-    policy.reset()
+    policy.forget()
     taken = []
     for index in range(policy.horizon):
         start = time.perf_counter_ns()
@@ -216,7 +216,7 @@ def times(learner: Any, policy: AdaptivePolicy) -> dict[str, float]:
             taken.append((time.perf_counter_ns() - start) / 1e3)
         if over:
             break
-    policy.reset()
+    policy.forget()
     return {"robot_ms": robot / 1e3, "desk_ms": desk / 1e3, "act_us": float(np.median(taken))}
 
 

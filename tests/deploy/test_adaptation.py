@@ -306,7 +306,7 @@ def test_what_was_adapted_is_saved_as_a_plain_policy(
     assert saved.metadata["weights_sha256"] != about["base_weights_sha256"]
     onnx.checker.check_model(onnx.load(tmp_path / "adapted.onnx"), full_check=True)
     # Back at the meta-parameters, which nothing before has changed.
-    policy.reset()
+    policy.forget()
     fresh = AdaptivePolicy(path)
     for name, value in fresh.weights.items():
         np.testing.assert_array_equal(policy.weights[name], value)

@@ -14,7 +14,6 @@ from stable_baselines3 import PPO
 
 from metamotor import deploy
 from metamotor.deploy.metadata import weights_sha256
-from metamotor.deploy.runtime import AdaptivePolicy, ControlLoop, Explorer, Guard, Stepped
 from metamotor.meta.rollouts import EpisodeBatch
 from metamotor.scripts.checkpoints import load_adaptable
 from tests.scripts.conftest import Program
@@ -135,33 +134,3 @@ def test_updates_without_episodes_are_refused(metamotor: Program, arms: dict[str
     done = metamotor("export", "--from", arms["adapted"], "--episodes", "0")
     assert done.code == 2
     assert "--updates 0 makes none" in done.err
-
-
-@pytest.mark.parametrize("updates", [1, 3])
-def test_what_an_adaptive_policy_met_is_adapted_on_at_the_desk(
-    arms: dict[str, Path], tmp_path: Path, updates: int
-) -> None:
-    learner: Any = load_adaptable(arms["adapted"])
-    file = deploy.export_adaptation(learner, tmp_path / "adapt.onnx")
-    (task,) = learner.family.sample(1, split="out_of_range", seed=3)
-    explorer = Explorer(AdaptivePolicy(file, episodes=4, seed=5))
-    start = explorer.policy.weights
-    robot = Stepped(learner.family.make_env(), seed=0, options={"task": task}, dt=learner.family.dt)
-    with deploy.Recorder(tmp_path / "run.mcap", policy=explorer) as log:
-        for _ in range(updates):
-            loop = ControlLoop(
-                Guard(explorer), explorer.on(robot), period=None, recorder=log, clock=robot.clock
-            )
-            while not explorer.policy.ready:
-                loop.run(explorer.policy.horizon)
-            assert explorer.policy.adapt().episodes == 4
-            log.use_policy(explorer)
-    assert explorer.abandoned == 0
-    recorded = deploy.read_log(tmp_path / "run.mcap")
-    assert len(recorded.stages()) == updates
-    state = learner.adapt_state_from(recorded)
-    moved = 0.0
-    for name, value in explorer.policy.weights.items():
-        np.testing.assert_allclose(state.params[name].numpy(), value, atol=2e-5, rtol=2e-5)
-        moved = max(moved, float(np.abs(value - start[name]).max()))
-    assert moved > 1e-3
