@@ -74,7 +74,7 @@ class RealTime:
     faults: Faults = field(default_factory=lambda: Faults(drop=0.01, delay=0.01, garbage=0.05))
     rates: tuple[float, ...] = (50.0, 100.0, 200.0)
     """Rates at which the loop is shown to keep its time [Hz]; none leaves it out."""
-    rates_checkpoint: Path = Path("zoo:CartPole/maml")
+    rates_checkpoint: Path = Path("zoo:CartPoleSwingUp/maml")
     """Whose policy and family they are shown with."""
     real_time: bool = False
     """Give robots and clients the kernel's real-time priority (SCHED_FIFO), which needs the right to it; without it, a
@@ -128,6 +128,7 @@ def run(options: RealTime, command: str, console: Console) -> None:
         rows=_rows(numbers),
         numbers=numbers,
         console=console,
+        figure="robot.png",
     )
 
 
@@ -482,36 +483,39 @@ def _gain(estimate: Mapping[str, float], numbers: Mapping[str, Any]) -> str:
 def _about(options: RealTime, learner: MetaLearner, numbers: Mapping[str, Any]) -> str:
     told, faults = numbers["summary"], options.faults
     sent = told["datagrams"]
-    said = (
+    garbage = sent["foreign"] + sent["malformed"]
+    priority = " with real-time priority" if options.real_time else ""
+    foreign = ", ".join(told["foreign"]) or "nothing of torch, onnx, Gymnasium or the simulator"
+    sentences = [
         f"{learner.family.name} ({options.split.replace('_', ' ')} tasks) as "
         f"{counted(options.tasks, 'pretend robot')} in processes of their own behind UDP, at "
-        f"{1 / learner.family.dt:g} Hz of real time, {options.at_once} at once{_priority(options)}. {faults.drop:.0%} of the datagrams are "
-        f"lost each way, observations are up to {faults.delay * 1e3:g} ms late, {faults.garbage:.0%} are followed by "
-        f"garbage. The meta-policy explores, is recorded, and is updated every {options.episodes} episodes: on the robot by "
-        "AdaptivePolicy, and at the desk by adapt_from on the log. Returns without noise, measured on the same robots "
+        f"{1 / learner.family.dt:g} Hz of real time, {options.at_once} at once{priority}.",
+        f"{faults.drop:.0%} of the datagrams are lost each way, observations are up to {faults.delay * 1e3:g} ms late, "
+        f"{faults.garbage:.0%} are followed by garbage.",
+        f"The meta-policy explores, is recorded, and is updated every {options.episodes} episodes: on the robot by "
+        "AdaptivePolicy, and at the desk by adapt_from on the log.",
+        "Returns without noise, measured on the same robots "
         f"({counted(options.measured_episodes, 'episode')} a policy), by the robot seconds of exploring; interquartile "
-        "means over robots with 95 % intervals. "
-        f"The loops took {told['steps']:,} steps (median p50 {told['step_us_p50']:.0f} µs, p99 {told['step_us_p99']:.0f} µs) "
-        f"and missed {told['missed']:,} deadlines; the guard stepped in: {_listed(told['guard'])}; errors: "
-        f"{_listed(told['errors'])}. Of {sent['received'] + sent['lost']:,} observations {sent['lost']:,} did not arrive, "
-        f"{sent['late']:,} were overtaken, {sent['foreign'] + sent['malformed']:,} datagrams were garbage. Of "
-        f"{told['episodes']} recorded episodes {told['kept']} were learned from, {told['with_dropped_frames']} of them "
-        f"with dropped frames. The weights of both ways differ by at most {told['distance']:.1e} of the updates' length; "
-        f"an update on the robot takes {told['update_ms']:.1f} ms. The robot's program imported besides numpy and "
-        f"onnxruntime: {', '.join(told['foreign']) or 'nothing of torch, onnx, Gymnasium or the simulator'}."
-    )
-    paced = [
-        f"{one['rate']:g} Hz {one['missed']} of {one['steps']} deadlines missed, p50 {one['step_us']['p50']:.0f} µs, "
-        f"p99 {one['step_us']['p99']:.0f} µs"
-        for one in numbers["rates"]
+        "means over robots with 95 % intervals.",
+        f"The loops took {told['steps']:,} steps (median p50 {told['step_us_p50']:.0f} µs, p99 "
+        f"{told['step_us_p99']:.0f} µs) and missed {told['missed']:,} deadlines; the guard stepped in: "
+        f"{_listed(told['guard'])}; errors: {_listed(told['errors'])}.",
+        f"Of {sent['received'] + sent['lost']:,} observations {sent['lost']:,} did not arrive, {sent['late']:,} were "
+        f"overtaken; {garbage:,} datagrams were garbage.",
+        f"Of {told['episodes']} recorded episodes {told['kept']} were learned from, {told['with_dropped_frames']} of "
+        "them with dropped frames.",
+        f"The weights of both ways differ by at most {told['distance']:.1e} of the updates' length; an update on the "
+        f"robot takes {told['update_ms']:.1f} ms.",
+        f"The robot's program imported besides numpy and onnxruntime: {foreign}.",
     ]
-    if paced:
-        said += f" The same loop on {numbers['rates'][0]['family']}: {'; '.join(paced)}."
-    return said
-
-
-def _priority(options: RealTime) -> str:
-    return " with real-time priority" if options.real_time else ""
+    if numbers["rates"]:
+        paced = [
+            f"{one['rate']:g} Hz {one['missed']} of {one['steps']} deadlines missed, p50 {one['step_us']['p50']:.0f} "
+            f"µs, p99 {one['step_us']['p99']:.0f} µs"
+            for one in numbers["rates"]
+        ]
+        sentences.append(f"The same loop on {numbers['rates'][0]['family']}: {'; '.join(paced)}.")
+    return " ".join(sentences)
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -522,7 +526,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def draw(numbers: Mapping[str, Any], options: RealTime, path: Path) -> None:
     """Draw returns over robot seconds, a panel for each way."""
-    figure, axes = new_figure(len(WAYS), width=4.6, height=3.8)
+    figure, axes = new_figure(len(WAYS), width=4.6, height=4.0)
     told, robots, points = numbers["summary"], numbers["robots"], numbers["points"]
     seconds = [_seconds(n, numbers) for n in points]
     for axis, (way, label) in zip(axes, WAYS.items(), strict=True):
@@ -551,7 +555,9 @@ def draw(numbers: Mapping[str, Any], options: RealTime, path: Path) -> None:
         axis.xaxis.set_major_locator(FixedLocator(seconds))
     axes[0].set_ylabel("return without noise")
     axes[0].sharey(axes[1])
-    axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
     title = f"{numbers['family']}, {options.split.replace('_', ' ')}: real time, over UDP"
     figure.suptitle(title, fontsize=11)
     save(figure, path)

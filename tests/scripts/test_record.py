@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 
 from metamotor import deploy
 from metamotor.deploy.metadata import weights_sha256
+from metamotor.deploy.runtime import UdpRobot
 from metamotor.meta.rollouts import EpisodeBatch
 from metamotor.scripts.checkpoints import load_adaptable
 from tests.scripts.conftest import Program
@@ -117,7 +118,15 @@ def test_a_recurrent_policy_is_run_and_recorded(metamotor: Program, tmp_path: Pa
     assert said == second["action"].reshape(-1).tolist()
 
 
-def test_what_cannot_be_run_or_recorded_is_told(metamotor: Program, tmp_path: Path) -> None:
+def test_what_cannot_be_run_or_recorded_is_told(
+    metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init = UdpRobot.__init__
+
+    def hasty(self: UdpRobot, address: Any, **kwargs: Any) -> None:
+        init(self, address, **{**kwargs, "timeout": 0.2})
+
+    monkeypatch.setattr(UdpRobot, "__init__", hasty)
     out = tmp_path / "policy.onnx"
     deploy.export(PPO("MlpPolicy", "CartPole-v1", device="cpu", n_steps=64), out)
     words = ("run", out, "--env", "CartPole-v1", "--fast", "--record")
