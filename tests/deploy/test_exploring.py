@@ -181,7 +181,7 @@ def test_dropped_frames_are_no_reward_lost(learner: Any, file: Path, tmp_path: P
         paid.append(found[1])
         return found
 
-    robot.env.step = counted  # type: ignore[method-assign]
+    robot.env.step = counted
     with deploy.Recorder(tmp_path / "run.mcap", policy=explorer) as log:
         loop = ControlLoop(
             Guard(explorer), explorer.on(bad), period=None, recorder=log, clock=robot.clock

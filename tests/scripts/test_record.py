@@ -101,7 +101,10 @@ def test_the_noise_of_a_run_is_its_seeds(
 
 def test_a_recurrent_policy_is_run_and_recorded(metamotor: Program, tmp_path: Path) -> None:
     out, log = tmp_path / "policy.onnx", tmp_path / "run.mcap"
-    kwargs = {"policy_kwargs": {"lstm_hidden_size": 8, "net_arch": [8]}, "n_steps": 8}
+    kwargs: dict[str, Any] = {
+        "policy_kwargs": {"lstm_hidden_size": 8, "net_arch": [8]},
+        "n_steps": 8,
+    }
     deploy.export(RecurrentPPO("MlpLstmPolicy", "CartPole-v1", device="cpu", **kwargs), out)
     words = ("--env", "CartPole-v1", "--fast", "--episodes", "2", "--record", log)
     done = metamotor("run", out, *words)
