@@ -75,7 +75,8 @@ def usable_stages(recorded: Recorded, family: Any) -> list[Stage]:
         more = f"; and {len(recorded.faults) - 4} more" if len(recorded.faults) > 4 else ""
         raise ValueError(
             f"{source} has episodes that nothing should be learned from ({listed}{more}): leave them out by "
-            "log.sound(), or --faulty drop at the command line"
+            "log.sound(), or --faulty drop at the command line; where only frames were dropped, log.sound(bridge=True) "
+            "and --faulty bridge keep them"
         )
     task_of(recorded)
     _check_fits(recorded, family)

@@ -38,7 +38,7 @@ class Adaptation:
     episodes: int | None = None
     """Episodes of experience before each update; without it, as many as in the checkpoint's training."""
     updates: int = 1
-    """Updates."""
+    """Updates; 0 leaves the policy as it was meta-trained."""
     seed: int = 0
     """Of the episodes and actions."""
     physics: PhysicsName | None = None
@@ -46,6 +46,8 @@ class Adaptation:
 
     def of(self, learner: MetaLearner) -> Adaptation:
         """Return it with the number of episodes that this learner is adapted on."""
+        if self.episodes == 0 and self.updates:
+            raise ValueError("an update takes at least 1 episode, got 0; --updates 0 makes none")
         if self.episodes is not None:
             return self
         return dataclasses.replace(self, episodes=learner.trained_episodes)
@@ -78,7 +80,8 @@ class Adapt:
     """What becomes of a log's episodes of another policy than the checkpoint's: "refuse" them, or "weight" each step
     by how much likelier its action is under the checkpoint's."""
     faulty: Faulty = "refuse"
-    """What becomes of a log's episodes with faults: "refuse" adapts on none, "drop" leaves them out."""
+    """What becomes of a log's episodes with faults: "refuse" adapts on none, "drop" leaves them out, "bridge" too, but
+    for those in which only frames were dropped."""
     task: TaskChoice = field(default_factory=TaskChoice)
     adaptation: Adaptation = field(default_factory=Adaptation)
     measured_episodes: int = 10
@@ -192,7 +195,9 @@ def untrained_note(learner: MetaLearner) -> str:
 
 
 def adapted_model(learner: MetaLearner, task: Any, adaptation: Adaptation) -> Any:
-    """Return the learner's model for a task."""
+    """Return the learner's model for a task; without one, as it was meta-trained."""
+    if task is None:
+        return learner.make_model(learner.initial_state(), learner.family.make_env())
     return learner.adapt(
         task, _episodes(adaptation), updates=adaptation.updates, seed=adaptation.seed
     )

@@ -21,6 +21,7 @@ from metamotor.scripts.benchmarks import (
     physics,
     recorder,
     resume,
+    robot,
     sampling,
 )
 from metamotor.scripts.benchmarks.adaptation import Adaptation
@@ -32,6 +33,7 @@ from metamotor.scripts.benchmarks.parity import Parity
 from metamotor.scripts.benchmarks.physics import Physics
 from metamotor.scripts.benchmarks.recorder import Recording
 from metamotor.scripts.benchmarks.resume import Resume
+from metamotor.scripts.benchmarks.robot import RealTime
 from metamotor.scripts.benchmarks.sampling import Sampling
 from metamotor.scripts.methods import STUDIED
 from metamotor.scripts.options import parse
@@ -63,6 +65,7 @@ Benchmark = (
     | Annotated[Physics, subcommand("physics")]
     | Annotated[Parity, subcommand("parity")]
     | Annotated[Adaptation, subcommand("adaptation")]
+    | Annotated[RealTime, subcommand("robot")]
 )
 Single = (
     Sampling
@@ -75,6 +78,7 @@ Single = (
     | Physics
     | Parity
     | Adaptation
+    | RealTime
 )
 
 
@@ -129,3 +133,5 @@ def _run(options: Single, command: str, console: Console) -> None:
             parity.run(options, command, console)
         case Adaptation():
             adaptation.run(options, command, console)
+        case RealTime():
+            robot.run(options, command, console)

@@ -69,12 +69,14 @@ def main(argv: Sequence[str]) -> None:
     if options.adaptive:
         export_adaptive(learner, path, out)
         return
-    task = options.task.of(learner.family)
     adaptation = options.adaptation.of(learner)
+    task = None
+    if adaptation.updates or options.task != TaskChoice():
+        task = options.task.of(learner.family)
     model = adapted_model(learner, task, adaptation)
     export_model(learner, model, path, adaptation, out, stochastic=options.stochastic)
     parity = deploy.runtime.open_policy(out).metadata["parity"]
-    print(f"{placed(learner.family)}, {task}")
+    print(f"{placed(learner.family)}, {task or 'adapted to no task'}")
     print(f"Wrote {out}: {_compared(parity)}")
     if options.adaptation.updates and (note := untrained_note(learner)):
         print(note)
@@ -146,7 +148,8 @@ def model_of(metadata: Mapping[str, Any], checkpoint: Path, file: Path) -> Any:
     try:
         adaptation = Adaptation(**metadata["adaptation"])
         learner = load_adaptable(path, adaptation.physics)
-        task = learner.family.task_type.from_json(json.dumps(metadata["task"]))
+        named = metadata["task"]
+        task = named and learner.family.task_type.from_json(json.dumps(named))
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{file} does not say how its model was adapted ({error}); it was not written by `metamotor export`"

@@ -17,7 +17,7 @@ from metamotor.deploy.log.reader import Episode, Log
 from metamotor.scripts.options import parse
 from metamotor.scripts.wording import counted, new_console, next_step
 
-Faulty = Literal["refuse", "drop"]
+Faulty = Literal["refuse", "drop", "bridge"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,8 @@ class ToMinari:
     dataset: str
     """Id of the new dataset, such as robots/panda-v0; MINARI_DATASETS_PATH says where datasets are kept."""
     faulty: Faulty = "refuse"
-    """What becomes of episodes with faults: "refuse" converts nothing, "drop" leaves them out."""
+    """What becomes of episodes with faults: "refuse" converts nothing, "drop" leaves them out, "bridge" too, but for
+    those in which only frames were dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +98,14 @@ def checked(log: Log, faulty: Faulty, console: Console) -> Log:
     """Return a log as it is, or without the episodes that have faults; which these are is told on the screen."""
     if faulty == "refuse" or not log.faults:
         return log
-    sound = log.sound()
-    left_out = counted(len(log) - len(sound), "episode")
-    console.print(f"Left out {left_out}: {'; '.join(log.faults)}", soft_wrap=True)
+    sound = log.sound(bridge=faulty == "bridge")
+    kept = {episode.number for episode in sound.episodes}
+    reasons = [str(one) for one in log.findings if one.is_fault and one.episode not in kept]
+    if reasons:
+        left_out = counted(len(log) - len(sound), "episode")
+        console.print(f"Left out {left_out}: {'; '.join(reasons)}", soft_wrap=True)
+    if bridged := sum(one.is_fault for one in sound.findings):
+        console.print(f"Kept with dropped frames: {bridged} findings of them", soft_wrap=True)
     return sound
 
 

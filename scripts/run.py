@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
+from metamotor import deploy
 from metamotor.deploy.runtime import (
     ControlLoop,
     Guard,
     Policy,
     Reading,
+    RecurrentPolicy,
     Report,
     Stepped,
     UdpRobot,
+    open_policy,
 )
 from metamotor.deploy.runtime.loop import Ending
 from metamotor.envs import Split, TaskFamily
@@ -34,7 +37,9 @@ from metamotor.scripts.options import (
     parse,
 )
 from metamotor.scripts.outputs import writable
-from metamotor.scripts.wording import counted, placed
+from metamotor.scripts.wording import counted, next_step, placed
+
+AnyPolicy = Policy | RecurrentPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +77,9 @@ class Safety:
 class Run:
     """Run a policy file at its control period, on a simulated robot or one behind UDP; print returns and latencies.
 
-    The policy acts deterministically, and a guard stands between it and the robot. The file names the family, the
-    horizon, the physics, the control period and the task that the policy was adapted to; all of them can be changed.
+    A guard stands between the policy and the robot. Actions are drawn if the file was exported with --stochastic. The
+    file names the family, the horizon, the physics, the control period and the task that the policy was adapted to; all
+    of them can be changed.
     """
 
     policy: Positional[Path]
@@ -92,7 +98,7 @@ class Run:
     episodes: int = 3
     """Episodes to run."""
     seed: int = 0
-    """Of the first episode's start; the next ones count on from it."""
+    """Of the first episode's start, the next ones count on from it; and of the actions that are drawn."""
     rate: float | None = None
     """Actions a second [Hz]; without it, those of training."""
     fast: bool = False
@@ -101,6 +107,8 @@ class Run:
     """Stop sleeping so long before a step is due and look at the clock without pause [s]: more punctual, and a busy
     core."""
     safety: Safety = field(default_factory=Safety)
+    record: Path | None = None
+    """Where to record every step (*.mcap, a new file), for `metamotor log` and `metamotor adapt --from-log`."""
     gif: Path | None = None
     """Where to write a film (*.gif)."""
     overwrite: bool = False
@@ -116,18 +124,23 @@ def main(argv: Sequence[str]) -> None:
     gif = (
         None if options.gif is None else writable(options.gif, ".gif", overwrite=options.overwrite)
     )
-    policy = Policy(options.policy)
+    policy = _opened(options)
     with contextlib.ExitStack() as stack:
         if options.udp is not None:
             robot: Any = _udp_robot(policy, options.udp)
             stack.callback(robot.close)
-            place = f"robot at {options.udp}"
+            place, task = f"robot at {options.udp}", None
         else:
-            robot, place = _simulated(policy, options)
+            robot, place, task = _simulated(policy, options)
             stack.callback(robot.env.close)
         print(place)
         period = _period(policy, robot, options)
-        _drive(policy, robot, period, options)
+        recorder = None
+        if options.record is not None:
+            recorder = stack.enter_context(_recorder(options.record, policy, robot, period))
+        _drive(policy, robot, period, task, recorder, options)
+    if recorder is not None:
+        _tell_record(recorder, policy)
     if gif is not None:
         print(f"Wrote {write_gif(gif, robot.frames)}")
 
@@ -146,7 +159,43 @@ def _check(options: Run) -> None:
         raise ValueError(f"rate must be above 0 and at most 100000 a second, got {options.rate}")
 
 
-def _udp_robot(policy: Policy, text: str) -> UdpRobot:
+def _opened(options: Run) -> AnyPolicy:
+    """Return the policy; the noise of one that draws its actions comes from the seed."""
+    policy = open_policy(options.policy)
+    if policy.dictionary:
+        raise ValueError(
+            f"{options.policy} takes a dictionary of {', '.join(policy.observation_shapes)}; metamotor run drives "
+            "policies of one vector: build a deploy.runtime.ControlLoop around it in Python"
+        )
+    return open_policy(options.policy, seed=options.seed) if policy.stochastic else policy
+
+
+@contextlib.contextmanager
+def _recorder(
+    path: Path, policy: AnyPolicy, robot: Any, period: float | None
+) -> Iterator[deploy.Recorder]:
+    """Return a recorder of a run; if nothing comes of the run, no log is left behind."""
+    spacing = period if period is not None else getattr(robot, "dt", None)
+    recorder = deploy.Recorder(path, policy=policy, control_period=spacing)
+    try:
+        with recorder:
+            yield recorder
+    finally:
+        if not recorder.num_steps:
+            path.unlink()
+
+
+def _tell_record(recorder: deploy.Recorder, policy: AnyPolicy) -> None:
+    print(f"Recorded {counted(recorder.num_steps, 'step')}: {recorder.path}")
+    if not policy.stochastic:
+        print(
+            "Note: actions without noise teach a policy gradient nothing; to adapt on a log, record a policy that was "
+            "exported with --stochastic"
+        )
+    print(next_step("look at it", "log", "show", recorder.path))
+
+
+def _udp_robot(policy: AnyPolicy, text: str) -> UdpRobot:
     host, colon, port = text.rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port) < 2**16):
         raise ValueError(f"--udp expects HOST:PORT, such as 127.0.0.1:47111, got {text!r}")
@@ -157,20 +206,22 @@ def _udp_robot(policy: Policy, text: str) -> UdpRobot:
     )
 
 
-def _simulated(policy: Policy, options: Run) -> tuple[_Filmed, str]:
-    """Return the robot and what is said of it."""
+def _simulated(policy: AnyPolicy, options: Run) -> tuple[_Filmed, str, Any]:
+    """Return the robot, what is said of it, and its task."""
     mode = "human" if options.gui else "rgb_array" if options.gif is not None else None
     if options.env is not None:
         env = _gymnasium(policy, options.env, mode, options.horizon)
-        return _Filmed(env, options.gif is not None, seed=options.seed), options.env
+        dt = _dt(env, policy) if options.fast or options.gui else None
+        return _Filmed(env, options.gif is not None, seed=options.seed, dt=dt), options.env, None
     family = family_of(policy, options)
     task = task_of(policy, family, options.task.choice)
     env = family.make_env(render_mode=mode)
-    robot = _Filmed(env, options.gif is not None, seed=options.seed, options={"task": task})
-    return robot, f"{placed(family)}, {task}"
+    dt = family.dt if options.fast or options.gui else None
+    robot = _Filmed(env, options.gif is not None, seed=options.seed, options={"task": task}, dt=dt)
+    return robot, f"{placed(family)}, {task}", task
 
 
-def _gymnasium(policy: Policy, name: str, mode: str | None, horizon: int | None) -> Any:
+def _gymnasium(policy: AnyPolicy, name: str, mode: str | None, horizon: int | None) -> Any:
     """Return an environment by its id, checked to fit the policy."""
     try:
         env: Any = gymnasium.make(name, render_mode=mode, max_episode_steps=horizon)
@@ -188,7 +239,13 @@ def _gymnasium(policy: Policy, name: str, mode: str | None, horizon: int | None)
     return env
 
 
-def _period(policy: Policy, robot: Any, options: Run) -> float | None:
+def _dt(env: Any, policy: AnyPolicy) -> float | None:
+    """Return the simulated time of a step [s], or None if nobody says."""
+    own = getattr(env.unwrapped, "dt", None)
+    return policy.control_period if own is None else float(own)
+
+
+def _period(policy: AnyPolicy, robot: Any, options: Run) -> float | None:
     """Return the control period, or None to run without."""
     if options.gui or options.fast:  # a window keeps its own time
         return None
@@ -196,22 +253,29 @@ def _period(policy: Policy, robot: Any, options: Run) -> float | None:
         return 1 / options.rate
     if policy.control_period is not None:
         return policy.control_period
-    own = None if options.udp is not None else getattr(robot.env.unwrapped, "dt", None)
+    own = None if options.udp is not None else _dt(robot.env, policy)
     if own is None:
         raise ValueError(
             f"{policy.path} does not name its control period; give --rate"
             + ("" if options.udp else ", or --fast to run without one")
         )
-    return float(own)
+    return own
 
 
-def _drive(policy: Policy, robot: Any, period: float | None, options: Run) -> None:
+def _drive(
+    policy: AnyPolicy,
+    robot: Any,
+    period: float | None,
+    task: Any,
+    recorder: deploy.Recorder | None,
+    options: Run,
+) -> None:
     max_age = options.safety.max_age
     if max_age is None and options.udp is not None and period is not None:
         max_age = 3 * period
     nominal = period or policy.control_period
     guard = Guard(
-        policy,
+        policy.sample if policy.stochastic else policy,
         safe=options.safety.safe,
         max_rate=options.safety.max_rate,
         max_age=max_age,
@@ -219,13 +283,23 @@ def _drive(policy: Policy, robot: Any, period: float | None, options: Run) -> No
         # A simulation that does not wait has no deadline either.
         deadline=period or 1e6,
     )
-    loop = ControlLoop(guard, robot, period=period, spin=options.spin)
+    loop = ControlLoop(
+        guard,
+        robot,
+        period=period,
+        spin=options.spin,
+        recorder=recorder,
+        clock=getattr(robot, "clock", None),
+    )
     returns: list[float] = []
     endings: list[Ending] = []
-    steps = options.horizon if options.udp is not None else None
+    steps = None
+    if options.udp is not None:
+        # A robot whose last word is lost would be driven on, beyond an episode as learners know it.
+        steps = policy.metadata.get("horizon") if options.horizon is None else options.horizon
     try:
         for _ in range(options.episodes):
-            report = loop.run(steps)
+            report = loop.run(steps, task=task)
             returns.append(report.return_)
             endings.append(report.ended)
     finally:  # after Ctrl-C too
@@ -299,7 +373,7 @@ class _Filmed(Stepped):
         super().write(action)
 
 
-def family_of(policy: Policy, options: Run) -> TaskFamily:
+def family_of(policy: AnyPolicy, options: Run) -> TaskFamily:
     """Return the family to run in, checked to fit the policy.
 
     Raises:
@@ -331,7 +405,7 @@ def family_of(policy: Policy, options: Run) -> TaskFamily:
     return family
 
 
-def task_of(policy: Policy, family: TaskFamily, choice: TaskChoice | None) -> Any:
+def task_of(policy: AnyPolicy, family: TaskFamily, choice: TaskChoice | None) -> Any:
     """Return the task that is asked for, else the one in the file, else one that is drawn."""
     stored = policy.metadata.get("task")
     if choice is not None or stored is None or policy.metadata.get("family") != family.name:

@@ -94,7 +94,7 @@ def of_updates(learner: MetaLearner, path: Path, view: View) -> Parity:
     robot = AdaptivePolicy(path)
     found = []
     for seed, (episodes, steps) in enumerate(SIZES):
-        robot.restart()
+        robot.forget()
         state = learner.initial_state()
         for step in range(UPDATES):
             recorded = synthetic(learner.family, episodes, steps, 10 * seed + step)
@@ -112,7 +112,7 @@ def of_memory(learner: Any, path: Path) -> Parity:
     policy = learner.context_policy()
     found = []
     for seed, (episodes, steps) in enumerate(SIZES):
-        robot.restart()
+        robot.forget()
         memory = policy.start()
         for step in range(UPDATES):
             recorded = synthetic(learner.family, episodes, steps, 10 * seed + step)

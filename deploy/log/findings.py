@@ -13,6 +13,8 @@ Array = NDArray[Any]
 
 GAP = 1.5
 """Control periods between two observations from which on one is missing: nearer to two than to one."""
+GAPS = "gap"
+"""The kind of findings that are of frames that did not arrive in time."""
 PERIOD_TOLERANCE = 0.1
 """By which part the measured period may differ from the stated one."""
 
@@ -36,7 +38,13 @@ class Finding:
 
 
 def find(
-    number: int, steps: Array, *, period: float | None, is_ended: bool, bounds: Array | None
+    number: int,
+    steps: Array,
+    *,
+    period: float | None,
+    is_ended: bool,
+    bounds: Array | None,
+    is_drawn: bool,
 ) -> Iterator[Finding]:
     """Yield what is wrong with an episode.
 
@@ -45,6 +53,7 @@ def find(
         steps: (T,), as they are laid out in the file.
         period: the stated time between two observations [s].
         is_ended: whether its end was recorded.
+        is_drawn: whether actions of this log have log-probabilities.
         bounds: (2, A), least and greatest actions that are applied as they are; None: not known.
     """
 
@@ -69,6 +78,14 @@ def find(
     if np.isinf(steps["log_prob"]).any():
         first = int(np.argmax(np.isinf(steps["log_prob"])))
         yield fault("not finite", f"the log-probability is infinite at step {first}")
+    unknown = np.isnan(steps["log_prob"])
+    if is_drawn and unknown.any():
+        first, count = int(np.argmax(unknown)), int(unknown.sum())
+        yield fault(
+            "not drawn",
+            f"{count} actions are not the policy's own, the first at step {first}: they have no log-probability",
+            count,
+        )
     over = steps["terminated"] | steps["truncated"]
     if over[:-1].any():
         last, count = int(np.argmax(over)), int(len(steps) - 1 - np.argmax(over))
@@ -81,8 +98,15 @@ def find(
 def _in_time(steps: Array, period: float | None, fault: Any, number: int) -> Iterator[Finding]:
     observed = steps["observed_ns"]
     times = np.diff(observed) / 1e9
-    if (times <= 0).any():
-        yield fault("clock", f"the clock does not go on at step {int(np.argmax(times <= 0)) + 1}")
+    if (times < 0).any():
+        yield fault("clock", f"the clock does not go on at step {int(np.argmax(times < 0)) + 1}")
+    elif (again := times == 0).any():
+        first, count = int(np.argmax(again)) + 1, int(again.sum())
+        yield fault(
+            GAPS,
+            f"{count} actions were chosen on an observation that had been acted on before, the first at step {first}",
+            count,
+        )
     early = steps["acted_ns"] < observed
     if early.any():
         first = int(np.argmax(early))
@@ -90,7 +114,7 @@ def _in_time(steps: Array, period: float | None, fault: Any, number: int) -> Ite
     if period is None:
         return
     if len(times):
-        measured = float(np.median(times))
+        measured = float(np.median(times[times > 0])) if (times > 0).any() else 0.0
         if round(measured / period) == 1:
             # Over the frames that should have been: neither jitter nor a gap changes it.
             measured = float(times.sum() / np.rint(times / period).sum())
@@ -105,7 +129,7 @@ def _in_time(steps: Array, period: float | None, fault: Any, number: int) -> Ite
                 dropped = int((np.rint(times[gaps] / period) - 1).sum())
                 first = int(np.argmax(gaps)) + 1
                 yield fault(
-                    "gap",
+                    GAPS,
                     f"{dropped} dropped frames in {int(gaps.sum())} gaps, the first of {times[first - 1] * 1e3:.4g} "
                     f"ms before step {first}",
                     dropped,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from metamotor.deploy.log import schema
 from metamotor.deploy.log.container import Contents, DamageError, read_contents
-from metamotor.deploy.log.findings import Finding, find
+from metamotor.deploy.log.findings import GAPS, Finding, find
 
 if TYPE_CHECKING:
     from metamotor.meta.recordings import Stage
@@ -81,6 +81,8 @@ class Log:
     episodes: tuple[Episode, ...]
     remark: str
     """What was lost, or what is wrong with the file; "" if nothing is."""
+    bridged: bool = False
+    """Whether dropped frames are no fault."""
 
     def __len__(self) -> int:
         """Return the number of episodes."""
@@ -109,6 +111,7 @@ class Log:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong with the episodes, in their order."""
+        is_drawn = any(not np.isnan(own.steps["log_prob"]).all() for own in self.episodes)
         return tuple(
             finding
             for episode in self.episodes
@@ -118,27 +121,38 @@ class Log:
                 period=self.description["control_period"],
                 is_ended=episode.is_ended,
                 bounds=self._bounds,
+                is_drawn=is_drawn,
             )
         )
 
     @property
     def faults(self) -> tuple[str, ...]:
         """Those of the findings for which nothing should be learned from an episode."""
-        return tuple(str(finding) for finding in self.findings if finding.is_fault)
+        return tuple(str(finding) for finding in self.findings if self._counts(finding))
 
-    def sound(self) -> Log:
+    def sound(self, *, bridge: bool = False) -> Log:
         """Return it without the episodes that have faults.
+
+        Args:
+            bridge: keep episodes whose only fault is that frames were dropped. Each of their actions was still drawn on
+                the observation that is recorded with it, and if the robot reports returns as sums, as
+                `deploy.runtime.UdpRobot` takes them, no reward is missing: what is learned is for a robot behind such a
+                line.
 
         Raises:
             ValueError: if there is none without.
         """
-        faulty = {finding.episode for finding in self.findings if finding.is_fault}
+        judged = dataclasses.replace(self, bridged=self.bridged or bridge)
+        faulty = {finding.episode for finding in self.findings if judged._counts(finding)}
         kept = tuple(episode for episode in self.episodes if episode.number not in faulty)
         if not kept:
             raise ValueError(
-                f"{self.path} has no episode without a fault: {'; '.join(self.faults[:3]) or 'it has none at all'}"
+                f"{self.path} has no episode without a fault: {'; '.join(judged.faults[:3]) or 'it has none at all'}"
             )
-        return dataclasses.replace(self, episodes=kept)
+        return dataclasses.replace(judged, episodes=kept)
+
+    def _counts(self, finding: Finding) -> bool:
+        return finding.is_fault and not (self.bridged and finding.kind == GAPS)
 
     def stages(self) -> list[Stage]:
         """Return the episodes as learners take them, those of one policy together; needs `metamotor.meta`."""

@@ -12,6 +12,7 @@ policy = deploy.runtime.AdaptivePolicy("adapt.onnx")            # adapts to the 
 
 from metamotor.deploy.runtime.adaptive import Adapted, AdaptivePolicy
 from metamotor.deploy.runtime.episodes import Episode
+from metamotor.deploy.runtime.exploring import Explorer
 from metamotor.deploy.runtime.guard import CAUSES, Guard
 from metamotor.deploy.runtime.loop import ControlLoop, Reading, Report, Robot
 from metamotor.deploy.runtime.policy import (
@@ -45,6 +46,7 @@ __all__ = [
     "AdaptivePolicy",
     "ControlLoop",
     "Episode",
+    "Explorer",
     "Guard",
     "Latency",
     "Percentiles",

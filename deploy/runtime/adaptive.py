@@ -30,6 +30,7 @@ from metamotor.deploy.runtime.acting import (
     ACTION,
     LOG_STD,
     OBSERVATION,
+    Categorical,
     SwappablePolicy,
     distribution,
 )
@@ -47,7 +48,7 @@ from metamotor.deploy.runtime.methods import (
     Weights,
 )
 from metamotor.deploy.runtime.onnx_file import as_plain, initializers
-from metamotor.deploy.runtime.policy import METADATA_KEY, Policy
+from metamotor.deploy.runtime.policy import METADATA_KEY, Policy, Sample
 from metamotor.deploy.runtime.session import open_session
 from metamotor.meta.files import write_atomically
 from metamotor.meta.functional.seeds import derive_seed
@@ -138,7 +139,7 @@ class AdaptivePolicy:
         self._explorer: SwappablePolicy | None = None
         if written is not None:
             self._policy, self._explorer = (SwappablePolicy(written, self._meta) for _ in range(2))
-        self.restart()
+        self.forget()
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -202,6 +203,17 @@ class AdaptivePolicy:
         action = self._distribution.choose(outputs, noise)
         self._pending = observed, action, outputs
         return self._distribution.applied(action)
+
+    def sample(self, observation: ArrayLike) -> Sample:
+        """Do as `act`, and return the action as a `Sample`: with its log-probability, and as it was drawn.
+
+        Raises:
+            ValueError: as for `act`.
+        """
+        action = self.act(observation)
+        assert self._pending is not None
+        drawn = None if isinstance(self._distribution, Categorical) else self._pending[1]
+        return Sample(action, np.asarray(self.log_prob, np.float32), drawn)
 
     def observe(self, reward: float, terminated: bool = False, truncated: bool = False) -> bool:
         """Take what came of the last action; return whether the episode is over.
@@ -320,7 +332,7 @@ class AdaptivePolicy:
             weights = self._method.adapted(self._weights, recorded, self.updates)
         return self._take(weights, recorded, (time.perf_counter_ns() - start) / 1e6)
 
-    def restart(self) -> None:
+    def forget(self) -> None:
         """Go back to the meta-parameters, and forget all episodes.
 
         Not called `reset`, which of other policies begins an episode: a `Guard` calls that before each one.
@@ -383,6 +395,25 @@ class AdaptivePolicy:
         """Numbers in one action, A."""
         return len(self.action_names)
 
+    @property
+    def acting_metadata(self) -> dict[str, Any]:
+        """The metadata of the policy as it is adapted: what `save` writes."""
+        own = dict(self._document["policy"])
+        period = self.control_period
+        steps = self._history["steps"]
+        return {
+            **own,
+            "horizon": self.horizon,
+            "weights_sha256": _weights_sha256(self._weights),
+            "adapted": {
+                "updates": self.updates,
+                **self._history,
+                "robot_seconds": None if period is None else steps * period,
+                "base_weights_sha256": own.get("weights_sha256"),
+                "adaptation_sha256": self._hash,
+            },
+        }
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the policy of the last update as a plain file for `Policy`, whole or not at all; return where.
 
@@ -399,7 +430,7 @@ class AdaptivePolicy:
                 f"{self.path.name} acts by its memory alone (head 'rl2'): there is no policy to save apart from it"
             )
         graph = as_plain(self.policy_file, self._weights, (ACTION,), {})
-        about = {**self._saved_metadata(), **self._checks(graph)}
+        about = {**self.acting_metadata, **self._checks(graph)}
         metadata = {METADATA_KEY: json.dumps(about, allow_nan=False)}
         written = as_plain(graph, {}, (ACTION,), metadata)
         write_atomically(target, written, Policy)
@@ -562,23 +593,6 @@ class AdaptivePolicy:
             "graph_sha256": hashlib.sha256(graph).hexdigest(),
             "reference": {"inputs": inputs, "outputs": {ACTION: actions}},
             "parity": None,
-        }
-
-    def _saved_metadata(self) -> dict[str, Any]:
-        """Return the metadata of the policy as it is adapted."""
-        own = dict(self._document["policy"])
-        period = self.control_period
-        steps = self._history["steps"]
-        return {
-            **own,
-            "weights_sha256": _weights_sha256(self._weights),
-            "adapted": {
-                "updates": self.updates,
-                **self._history,
-                "robot_seconds": None if period is None else steps * period,
-                "base_weights_sha256": own.get("weights_sha256"),
-                "adaptation_sha256": self._hash,
-            },
         }
 
 

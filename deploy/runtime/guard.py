@@ -322,7 +322,8 @@ class _Told:
     @classmethod
     def of(cls, policy: Any) -> _Told:
         policy = _owner(policy)
-        told, metadata = cls(), getattr(policy, "metadata", None)
+        told = cls()
+        metadata = getattr(policy, "acting_metadata", getattr(policy, "metadata", None))
         if not isinstance(metadata, Mapping):
             return told
         size = getattr(policy, "observation_size", None)
@@ -336,7 +337,8 @@ class _Told:
             return told
         space = metadata.get("action_space") or {}
         told.discrete = space.get("type") in ("Discrete", "MultiDiscrete", "MultiBinary")
-        told.action_shape = tuple(space.get("shape", (len(signals),)))
+        if "shape" in space or signals:
+            told.action_shape = tuple(space.get("shape", (len(signals),)))
         for name, none in (("low", -math.inf), ("high", math.inf)):
             edges = [none if signal.get(name) is None else signal[name] for signal in signals]
             setattr(told, name, np.array(edges).reshape(told.action_shape) if edges else None)

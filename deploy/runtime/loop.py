@@ -129,6 +129,8 @@ class ControlLoop:
             punctually, and a core is kept busy for so long in every period.
         give_up: end a run when for so long nothing new was heard of the robot [s].
         recorder: is told every step, after its action was handed over.
+        clock: what the recorder is told the times of actions by, if the robot's readings are not stamped by the
+            monotonic clock, as with a simulated one [ns].
         keep_errors: how many different exceptions `Report.errors` holds; the rest is counted as "others".
 
     Raises:
@@ -145,6 +147,7 @@ class ControlLoop:
         spin: float = 0.0,
         give_up: float = 5.0,
         recorder: Recorder | None = None,
+        clock: Callable[[], int] | None = None,
         keep_errors: int = 20,
     ) -> None:
         if not isinstance(guard, Guard):
@@ -164,6 +167,7 @@ class ControlLoop:
         self._spin_ns = round(spin * 1e9)
         self._give_up_ns = round(give_up * 1e9)
         self._recorder = recorder
+        self._clock = clock
         self._keep_errors = keep_errors
         self._errors: dict[str, int] = {}
         self._inference, self._step = Times(), Times()
@@ -245,6 +249,7 @@ class ControlLoop:
             asked = time.monotonic_ns()
             action = self.guard(reading.observation, observed_ns=reading.observed_ns)
             answered = time.monotonic_ns()
+            acted = None if self._clock is None else self._clock()
             self._tolerate("write", partial(self.robot.write, action))
             finished = time.monotonic_ns()
             self._inference.add(answered - asked)
@@ -252,7 +257,7 @@ class ControlLoop:
             self._steps += 1
             done += 1
             # Behind the action, so that no motor waits for a disk.
-            log.step(reading, self.guard, action, finished)
+            log.step(reading, self.guard, action, finished if acted is None else acted)
             if self._period_ns is not None:
                 periods = self._next(periods, start, time.monotonic_ns())
                 due = start + periods * self._period_ns

@@ -178,12 +178,12 @@ def update_error(learner: Any, policy: AdaptivePolicy, tasks: list[Any], seed: i
             Episode(*(part[row][: int(batch.mask[row].sum())] for part in batch[:3]))
             for row in range(len(batch.mask))
         ]
-        policy.restart()
+        policy.forget()
         before = policy.weights
         policy.adapt_from(episodes)
         wanted = robot_weights(learner, learner.update(state, batch, 0))
         worst = max(worst, distance(before, wanted, policy.weights)[0])
-    policy.restart()
+    policy.forget()
     return worst
 
 
@@ -208,12 +208,12 @@ def times(learner: Any, policy: AdaptivePolicy) -> dict[str, float]:
     observation = episodes[0].observations[0]
 
     def on_robot() -> None:
-        policy.restart()
+        policy.forget()
         policy.adapt_from(episodes)
 
     robot = median_of(on_robot)
     desk = median_of(lambda: learner.update(state, batch, 0))
-    policy.restart()
+    policy.forget()
     taken = []
     for index in range(policy.horizon):
         start = time.thread_time_ns()
@@ -223,7 +223,7 @@ def times(learner: Any, policy: AdaptivePolicy) -> dict[str, float]:
             taken.append((time.thread_time_ns() - start) / 1e3)
         if over:
             break
-    policy.restart()
+    policy.forget()
     return {"robot_ms": robot / 1e3, "desk_ms": desk / 1e3, "act_us": float(np.median(taken))}
 
 

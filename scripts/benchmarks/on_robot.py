@@ -63,7 +63,7 @@ def main() -> None:
     returns, milliseconds = [], []
     for task, seed in enumerate(orders["seeds"]):
         policy.seed = seed
-        policy.restart()
+        policy.forget()
         milliseconds += [adapt(policy, task) for _ in range(orders["updates"])]
         returns.append(show(policy, task, orders["query_seeds"]))
     ask(

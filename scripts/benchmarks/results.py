@@ -50,6 +50,7 @@ def write_results(
     numbers: Mapping[str, Any],
     console: Console,
     link: Callable[[str], str] = str,
+    figure: str | None = None,
 ) -> None:
     """Print a benchmark's table, and write it and its numbers to `out`.
 
@@ -63,6 +64,7 @@ def write_results(
         numbers: all that was measured.
         console: to print to.
         link: what the page makes of a row's first cell.
+        figure: name of a picture that is in `out`, for the page to show.
     """
     table = Table(
         title=about,
@@ -88,6 +90,7 @@ def write_results(
         "",
         about,
         "",
+        *([f"![{name}]({figure})", ""] if figure else []),
         f"| {' | '.join(header)} |",
         f"|{'---|' * len(header)}",
         *(f"| {' | '.join([link(row[0]), *row[1:]])} |" for row in rows),

@@ -317,7 +317,7 @@ def test_what_was_adapted_is_saved_as_a_plain_policy(
     assert inside != policy.metadata["policy"]["reference"]["outputs"]["action"]
     onnx.checker.check_model(onnx.load(tmp_path / "adapted.onnx"), full_check=True)
     # Back at the meta-parameters, which nothing before has changed.
-    policy.restart()
+    policy.forget()
     fresh = AdaptivePolicy(path)
     for name, value in fresh.weights.items():
         np.testing.assert_array_equal(policy.weights[name], value)

@@ -144,7 +144,7 @@ def test_a_missing_step_is_found(tmp_path: Path) -> None:
 
     log = recorded(tmp_path / "run.mcap", nothing)
     steps = np.delete(log.episodes[0].steps, 4)
-    found = list(find(0, steps, period=None, is_ended=True, bounds=None))
+    found = list(find(0, steps, period=None, is_ended=True, bounds=None, is_drawn=True))
     assert found[0].kind == "missing"
     assert "step 4 is missing" in str(found[0])
 
