@@ -338,30 +338,27 @@ def on_robot(
 ) -> dict[str, Any]:
     """Return what the robot's process says after it has adapted to all tasks, which are simulated here."""
     command = [str(python), "-I"] if python else [sys.executable]
-    process = subprocess.Popen(
+    env = family.make_env()
+    with subprocess.Popen(
         [*command, str(PROGRAM), str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    env = family.make_env()
-    try:
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        told: dict[str, Any] | None = None
         for line in process.stdout:
             asked = json.loads(line)
             if "returns" in asked:
-                process.stdin.write("{}\n")
-                process.stdin.flush()
-                found: dict[str, Any] = asked
-                return found
-            answer = orders if "ready" in asked else _simulated(env, tasks, asked)
+                told, answer = asked, {}
+            else:
+                answer = orders if "ready" in asked else _simulated(env, tasks, asked)
             process.stdin.write(json.dumps(answer) + "\n")
             process.stdin.flush()
-    finally:
-        env.close()
-        process.stdin.close()
-        process.wait(timeout=60)
+    env.close()
+    if told is not None:
+        return told
     raise ValueError(
         f"the robot's process ended with code {process.returncode}; its interpreter needs numpy, onnxruntime and "
         "metamotor (pip install --no-deps)"
