@@ -38,7 +38,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 import onnx
 import stable_baselines3
@@ -53,6 +52,7 @@ from metamotor.deploy.graph import PolicyGraph
 from metamotor.deploy.observations import Pipeline, Port, by_key
 from metamotor.deploy.parity import Parity
 from metamotor.deploy.runtime import FORMAT
+from metamotor.deploy.sequences import of_family
 from metamotor.deploy.tracing import OPSET
 
 OVERRIDABLE = (
@@ -270,14 +270,7 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
 def _environments(model: BaseAlgorithm) -> list[Any]:
     # Environments in other processes cannot be looked into without sending them over.
     envs = getattr(model.get_env(), "envs", None) or []
-    return [_of_family(env) for env in envs]
-
-
-def _of_family(env: Any) -> Any:
-    """Return the outermost layer of an environment that belongs to a task family, or else what is in all of them."""
-    while isinstance(env, gymnasium.Wrapper) and not hasattr(env, "family"):
-        env = env.env
-    return env
+    return [of_family(env) for env in envs]
 
 
 def _environment(model: BaseAlgorithm) -> Any:

@@ -207,6 +207,13 @@ def statistics(key: str, pipeline: Pipeline) -> tuple[NDArray[Any], NDArray[Any]
     return None
 
 
+def of_family(env: Any) -> Any:
+    """Return the outermost layer of an environment that belongs to a task family, or else what is in all of them."""
+    while isinstance(env, gymnasium.Wrapper) and not hasattr(env, "family"):
+        env = env.env
+    return env
+
+
 def simulation_of(model: BaseAlgorithm) -> Callable[[], Any] | None:
     """Return what makes a new environment like the model's own, or None if nothing is known that does.
 
@@ -216,15 +223,15 @@ def simulation_of(model: BaseAlgorithm) -> Callable[[], Any] | None:
     env = envs[0] if envs else None
     while isinstance(env, Monitor):
         env = env.env
-    unwrapped = getattr(env, "unwrapped", None)
-    family = getattr(unwrapped, "family", None)
+    own = of_family(env)
+    family = getattr(own, "family", None)
     if family is not None and hasattr(family, "make_env"):
-        task = getattr(unwrapped, "task", None)
+        task = getattr(own, "task", None)
 
         def make() -> Any:
             simulation = family.make_env()
             if task is not None:
-                simulation.unwrapped.set_task(task)
+                of_family(simulation).set_task(task)
             return simulation
 
         return make

@@ -89,7 +89,8 @@ class HumanoidDirectionEnv(SimulatedEnv[Humanoid]):
         reward = self._sum(
             (self._x - x) * along + (self._y - y) * left,
             -CONTROL_COST * sum(part * part for part in action) / len(OFFSETS),
-            -FALL_COST if fallen else ALIVE,
+            0.0 if fallen else ALIVE,
+            -FALL_COST if fallen else 0.0,
         )
         return observation, reward, fallen
 
@@ -144,7 +145,8 @@ class HumanoidDirection(TaskFamily):
     reward_terms = (
         RewardTerm("velocity", "v", "m/s"),
         RewardTerm("control", "a²", "1", -CONTROL_COST),
-        RewardTerm("alive", f"{ALIVE:g} if it has not fallen, else {-FALL_COST:g}", "1"),
+        RewardTerm("alive", "1 if it has not fallen, else 0", "1", ALIVE),
+        RewardTerm("fall", "1 if it has fallen, else 0", "1", -FALL_COST),
     )
 
     def make_env(self, *, render_mode: str | None = None) -> HumanoidDirectionEnv:

@@ -371,5 +371,15 @@ def as_float16(path: Path) -> Path:
     target = path.with_name(f"{path.stem}-fp16.onnx")
     with warnings.catch_warnings():  # tells each weight that is too small for 16 bits
         warnings.simplefilter("ignore")
-        onnx.save(convert_float_to_float16(model, keep_io_types=True), target)
+        converted = convert_float_to_float16(model, keep_io_types=True)
+    # The converter puts its casts last, and a file of ours has its nodes in the order of their use.
+    nodes, known = list(converted.graph.node), {""}
+    known |= {item.name for item in (*converted.graph.input, *converted.graph.initializer)}
+    del converted.graph.node[:]
+    while nodes:
+        node = next(node for node in nodes if set(node.input) <= known)
+        nodes.remove(node)
+        known |= set(node.output)
+        converted.graph.node.append(node)
+    onnx.save(converted, target)
     return target

@@ -373,7 +373,7 @@ def test_a_file_of_another_kind_is_told(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--episodes", "0"), "episodes must be at least 1, got 0"),
+        (("--episodes", "0"), "an update takes at least 1 episode, got 0"),
         (("--updates", "-1"), "updates must be at least 0, got -1"),
         (("--measured-episodes", "0"), "measured_episodes must be at least 1"),
         (("--task", "{}"), "goal_x"),
