@@ -7,7 +7,7 @@ STAMP := .venv/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint check bench build format clean
+.PHONY: help setup demo test test-thorough test-fast lint check bench build format clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,11 +30,14 @@ $(STAMP): pyproject.toml constraints.txt src/metamotor/__init__.py
 demo: setup ## see a robot adapt
 	@$(BIN)/metamotor demo
 
-test: setup ## run every test
+test: setup ## run the tests
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not thorough"
+
+test-thorough: setup ## run every test, on further variants too
 	@$(BIN)/pytest -q -n auto --dist worksteal
 
 test-fast: setup ## run the tests that take seconds
-	@$(BIN)/pytest -q -n auto --dist worksteal -m "not slow"
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not slow and not thorough"
 
 lint: setup ## check format, lint, types and layers
 	@$(BIN)/ruff format --check .

@@ -525,7 +525,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(changes, marks=pytest.mark.thorough if index > 1 else (), id=name)
+        for index, (name, changes) in enumerate(VARIANTS.items())
+    ],
+)
 @pytest.mark.slow
 def test_variants_of_maml_adapt_alike(changes: dict[str, Any], tmp_path: Path) -> None:
     learner = maml(episodes_per_task=3, **changes)
@@ -564,7 +570,15 @@ def test_es_adapts_alike(changes: dict[str, Any], tmp_path: Path) -> None:
             AdaptivePolicy(path).adapt_from([])
 
 
-@pytest.mark.parametrize("head", ["hypernetwork", "film", "recurrent_state", "rl2"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "hypernetwork",
+        pytest.param("film", marks=pytest.mark.thorough),
+        pytest.param("recurrent_state", marks=pytest.mark.thorough),
+        "rl2",
+    ],
+)
 @pytest.mark.slow
 def test_memory_is_carried_over_the_episodes_of_a_trial(head: str, tmp_path: Path) -> None:
     family = Bandit() if head == "film" else Line()

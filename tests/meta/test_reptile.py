@@ -453,7 +453,13 @@ LEARNS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LEARNS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.thorough if name in ("DDPG", "TQC") else ())
+        for name in LEARNS
+    ],
+)
 def test_any_algorithm_learns_inside(name):
     """Return after adaptation, of at most 0 on the line and 5 on the bandit; without knowing the task -3 and 5/3."""
     family = Bandit() if name == "DQN" else Line()
