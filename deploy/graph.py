@@ -7,6 +7,7 @@ features before them.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -177,16 +178,16 @@ class PolicyGraph(nn.Module):
         return observations, following
 
 
-class _Network(nn.Module):
+class _Network(nn.Module, ABC):
     """What acts behind the features: to the latent features, and on to means (before any tanh) or logits."""
 
+    @abstractmethod
     def latent(self, features: Tensor) -> Tensor:
         """Return the latent features. Shape: (N, F)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outputs(self, latent: Tensor) -> Tensor:
         """Return the means or the logits. Shape: (N, L)."""
-        raise NotImplementedError
 
 
 class _Actor(_Network):

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -53,7 +54,7 @@ class Sample(NamedTuple):
     squashes. None for choices."""
 
 
-class PolicyFile:
+class PolicyFile(ABC):
     """What all policies on the robot share; `Policy` and `RecurrentPolicy` are to be used.
 
     Args:
@@ -245,9 +246,9 @@ class PolicyFile:
         space = self._metadata.get("action_space")
         return isinstance(space, dict) and space.get("type") == "Box"
 
+    @abstractmethod
     def _advance(self, feed: Feed, n: int, outputs: list[str]) -> list[NDArray[Any]]:
         """Return the outputs, without those that are remembered."""
-        raise NotImplementedError
 
     def _feed(self, observation: Observation) -> tuple[Feed, int, bool]:
         """Return what the graph takes, the size of the batch, and whether there was only one observation."""
@@ -308,6 +309,7 @@ class PolicyFile:
             )
         return values.reshape(n, *shape)
 
+    @abstractmethod
     def _check_kind(self) -> None:
         """Refuse a file that another class is for."""
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from metamotor import envs
 from metamotor.envs.a1_terrain import A1TerrainTask
 from metamotor.robots.ground import heights
-from tests.envs.scripted import Policy, episode
+from tests.envs.scripted import check_that_the_heading_decides, episode, walk_along
 
 
 @pytest.fixture(scope="module")
@@ -20,28 +19,8 @@ def env() -> Iterator[Any]:
     env.close()
 
 
-def idle(_: Any) -> Any:
-    return np.zeros(5)
-
-
-def walk_along(heading: float) -> Policy:
-    """Full speed along a heading, facing ahead."""
-
-    def policy(observation: Any) -> Any:
-        yaw = observation[2]
-        angle = heading - yaw
-        return np.array([np.cos(angle), np.sin(angle), -2.0 * yaw, 0.0, 0.0])
-
-    return policy
-
-
 def test_who_knows_the_heading_walks_and_one_way_for_all_does_not(env: Any) -> None:
-    for told in (0.5, 2.5, -1.5):
-        task = dataclasses.replace(env.family.sample(1, split="test", seed=0)[0], heading=told)
-        there = episode(env, task, walk_along(told))[0]
-        assert there > 18.0
-        assert episode(env, task, walk_along(told + np.pi))[0] < -12.0
-    assert abs(episode(env, task, idle)[0]) < 9.0
+    check_that_the_heading_decides(env)
 
 
 def test_uphill_is_slower_than_downhill(env: Any) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from metamotor import envs
 from metamotor.envs.mini_cheetah_locomotion import MiniCheetahLocomotionTask
 from metamotor.robots import MiniCheetah
 from metamotor.robots.trot import LEGS
-from tests.envs.scripted import Policy, episode
+from tests.envs.scripted import check_that_the_heading_decides, episode, on_the_spot, walk_along
 
 STRONG = MiniCheetahLocomotionTask(
     heading=0.0, payload=0.0, motor_strength=1.0, knee_strength=1.0, weak_leg=0.0
@@ -25,28 +24,8 @@ def env() -> Iterator[Any]:
     env.close()
 
 
-def idle(_: Any) -> Any:
-    return np.zeros(5)
-
-
-def walk_along(heading: float) -> Policy:
-    """Full speed along a heading, facing ahead."""
-
-    def policy(observation: Any) -> Any:
-        yaw = observation[2]
-        angle = heading - yaw
-        return np.array([np.cos(angle), np.sin(angle), -2.0 * yaw, 0.0, 0.0])
-
-    return policy
-
-
 def test_who_knows_the_heading_walks_and_one_way_for_all_does_not(env: Any) -> None:
-    for told in (0.5, 2.5, -1.5):
-        task = dataclasses.replace(env.family.sample(1, split="test", seed=0)[0], heading=told)
-        there = episode(env, task, walk_along(told))[0]
-        assert there > 18.0
-        assert episode(env, task, walk_along(told + np.pi))[0] < -12.0
-    assert abs(episode(env, task, idle)[0]) < 9.0
+    check_that_the_heading_decides(env)
 
 
 @pytest.mark.parametrize("heading", [0.0, np.pi / 2, np.pi])
@@ -101,7 +80,7 @@ def test_weak_motors_and_a_load_let_it_sink(env: Any) -> None:
         MiniCheetahLocomotionTask(0.0, 0.0, 0.9, 1.0, 0.0),
         MiniCheetahLocomotionTask(0.0, 2.0, 1.0, 1.0, 0.0),
     ):
-        episode(env, task, idle)
+        episode(env, task, on_the_spot)
         heights.append(env.robot.trunk().position[2])
     assert min(heights[0] - heights[1], heights[0] - heights[2]) > 0.002
 
