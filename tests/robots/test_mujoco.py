@@ -95,7 +95,11 @@ class TestSameModel:
             joints = all_joints(pair.bullet, pose)
             speeds = generator.uniform(-1.0, 1.0, len(joints))
             expected = pybullet.calculateInverseDynamics(
-                pair.bullet.body, joints, speeds.tolist(), [0.0] * len(joints), client
+                pair.bullet.body,
+                joints,
+                speeds.tolist(),
+                [0.0] * len(joints),
+                physicsClientId=client,
             )
             data.qpos[:], data.qvel[:] = joints, speeds
             mujoco.mj_forward(model, data)
