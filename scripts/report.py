@@ -241,10 +241,13 @@ def rows(report: Report, mode: str) -> list[list[tuple[str, str]]]:
 
 
 def has_gap(report: Report, mode: str, updates: int) -> bool:
-    """Say whether the oracle is better than the best other: else there is no gap that could be closed."""
-    returns = report.returns[mode]
-    best_other = report.gaps[mode][updates - 1].best_other
-    return returns["oracle"][updates].value > returns[best_other][updates].value
+    """Say whether the oracle is better than the best other: else there is no gap that could be closed.
+
+    Where that is so in some resamples only, the interval is not finite, and the gap cannot be told from none.
+    """
+    returns, gap = report.returns[mode], report.gaps[mode][updates - 1]
+    is_better = returns["oracle"][updates].value > returns[gap.best_other][updates].value
+    return is_better and bool(np.isfinite(gap.estimate).all())
 
 
 def label(report: Report, method: str) -> str:
@@ -373,11 +376,7 @@ def _draw_returns(axis: Any, report: Report, mode: str) -> None:
 def _draw_gaps(axis: Any, report: Report) -> None:
     for offset, (mode, color) in enumerate(zip(MODES, ("tab:blue", "tab:cyan"), strict=True)):
         gaps = [gap.estimate for gap in report.gaps[mode]]
-        finite = [
-            (k, gap)
-            for k, gap in enumerate(gaps, start=1)
-            if has_gap(report, mode, k) and np.isfinite([*gap]).all()
-        ]
+        finite = [(k, gap) for k, gap in enumerate(gaps, start=1) if has_gap(report, mode, k)]
         if not finite:
             continue
         updates, estimates = zip(*finite, strict=True)
@@ -406,7 +405,6 @@ def _gap_limits(report: Report) -> tuple[float, float]:
         for k, gap in enumerate(gaps, start=1)
         if has_gap(report, mode, k)
         for number in gap.estimate
-        if np.isfinite(number)
     ]
     low, high = min([0.0, *numbers]) - 0.1, max([1.0, *numbers]) + 0.1
     return max(low, GAP_LIMITS[0]), min(high, GAP_LIMITS[1])

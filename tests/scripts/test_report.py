@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from functools import cache
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from metamotor.meta.evaluation import Curve, Evaluation, Protocol
+from metamotor.meta.statistics import Estimate, GapClosed
 from metamotor.scripts.report import Report, draw, has_gap, markdown, rows, summarise, table
 
 PROTOCOL = Protocol(num_tasks=4, num_updates=2, support_episodes=10, query_episodes=5)
@@ -63,6 +65,16 @@ def test_no_gap_is_claimed_where_the_oracle_is_no_better() -> None:
     assert not has_gap(report, "stochastic", 1)
     assert dict((row[0][0], row[2][0]) for row in rows(report, "stochastic"))["gap closed"] == "–"
     assert report.as_json()["gap_closed"]["stochastic"][0] == {"best_other": "fine_tuned"}
+    assert "nan" not in markdown(report)
+
+
+def test_no_gap_is_claimed_where_some_resamples_have_none() -> None:
+    report = report_of()
+    nan = float("nan")
+    gaps = (GapClosed(Estimate(1.0, nan, nan), "fine_tuned"), report.gaps["stochastic"][1])
+    report = dataclasses.replace(report, gaps=report.gaps | {"stochastic": gaps})  # type: ignore[operator]
+    assert not has_gap(report, "stochastic", 1)
+    assert has_gap(report, "stochastic", 2)
     assert "nan" not in markdown(report)
 
 
