@@ -66,8 +66,7 @@ class MujocoJoints:
         self._places = _together([int(model.jnt_qposadr[joint]) for joint in self._joints])
         self._freedoms = _together([int(model.jnt_dofadr[joint]) for joint in self._joints])
         self._tuned: dict[tuple[float, ...], list[float]] = {}
-        self._command: Callable[[Sequence[float]], None] = _undriven
-        self._lasting = False
+        self.command: Callable[[Sequence[float]], None] = _undriven
         self.read: Callable[[], Sequence[JointState]] = self._reader(data)
 
     def _reader(self, data: object) -> Callable[[], Sequence[JointState]]:
@@ -119,7 +118,7 @@ class MujocoJoints:
         model.jnt_actgravcomp[self._joints] = True
         simulator.hold_up(self._body)
         simulator.release(self._motors)
-        self._command, self._lasting = self._aim, True
+        self.command = self._aim
 
     def use_forces(self) -> None:
         """Let `command` set torques [N·m] or forces [N], which act in the next physics step only."""
@@ -129,13 +128,7 @@ class MujocoJoints:
         model.jnt_actfrclimited[self._joints] = False
         model.jnt_actgravcomp[self._joints] = False
         self._simulator.release(self._motors)
-        self._command, self._lasting = self._push, False
-
-    def command(self, values: Sequence[float]) -> None:
-        """Set every joint's target or force, whichever `use_position_motors` or `use_forces` chose."""
-        self._command(values)
-        if self._lasting:
-            self.last_command = tuple(values)
+        self.command = self._push
 
     def reset(self, positions: Sequence[float], velocities: Sequence[float] | None = None) -> None:
         """Put every joint at a position [rad] or [m] with a velocity [rad/s] or [m/s], at rest by default."""
@@ -146,10 +139,11 @@ class MujocoJoints:
 
     def close(self) -> None:
         """Make every further call fail."""
-        self.read = self._command = closed
+        self.read = self.command = closed
 
     def _aim(self, targets: Sequence[float]) -> None:
         self._simulator.data.ctrl[self._motors] = targets
+        self.last_command = tuple(targets)
 
     def _push(self, forces: Sequence[float]) -> None:
         self._simulator.data.ctrl[self._motors] = forces

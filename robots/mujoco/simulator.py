@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, isfinite, nan
 from typing import Any
 
@@ -261,8 +261,13 @@ class MujocoSimulator(Physics):
         own = [self._index(body, link) for link in range(-1, len(self.models[body].links))]
         return int(np.isin(owners, own).any(axis=-1).sum())
 
-    def step(self, count: int = 1) -> None:
-        """Advance by `count` physics steps."""
+    def step(self, count: int = 1, before: Callable[[], object] | None = None) -> None:
+        """Advance by `count` physics steps, each after a call of `before`: a force, for one, lasts one step."""
+        if before is not None:
+            for _ in range(count):
+                before()
+                self.step()
+            return
         self._check_open()
         data = self.data
         self._stale = True

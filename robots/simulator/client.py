@@ -281,13 +281,19 @@ class Simulator(Physics):
         """Return how many contact points a body had in the last step."""
         return len(pybullet.getContactPoints(bodyA=body, physicsClientId=self._client))
 
-    def step(self, count: int = 1) -> None:
-        """Advance by `count` physics steps.
+    def step(self, count: int = 1, before: Callable[[], object] | None = None) -> None:
+        """Advance by `count` physics steps, each after a call of `before`: a force, for one, lasts one step.
 
         One call each: the engine's own substeps are counted by a clock that carries rounding from call to call.
         """
+        step = self._step
+        if before is None:
+            for _ in range(count):
+                step()
+            return
         for _ in range(count):
-            self._step()
+            before()
+            step()
 
     @property
     def bodies(self) -> Sequence[Body]:

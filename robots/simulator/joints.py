@@ -27,6 +27,8 @@ class Joints:
     """The position targets that the motors were last given; a force does not last and is not kept."""
     read: Callable[[], Sequence[JointState]]
     """Return one state a joint. It is the engine's own function, because every control step calls it."""
+    command: Callable[[Sequence[float]], None]
+    """Set every joint's target or force, whichever `use_position_motors` or `use_forces` chose."""
 
     def __init__(self, client: int, body: int, names: Sequence[str] | None) -> None:
         count = pybullet.getNumJoints(body, client)
@@ -49,9 +51,8 @@ class Joints:
         self._motors: Callable[..., None] = partial(
             pybullet.setJointMotorControlArray, body, self.links
         )
-        self._client = client
-        self._command: Callable[[Sequence[float]], None] = _undriven
-        self._lasting = False
+        self._body, self._client = body, client
+        self.command = _undriven
 
     def use_position_motors(
         self,
@@ -73,25 +74,27 @@ class Joints:
         def command(targets: Sequence[float]) -> None:
             # By position: the engine takes as long to look nine keywords up as to obey.
             self._motors(mode, targets, still, forces, gains, damping, client)
+            self.last_command = tuple(targets)
 
-        self._command, self._lasting = command, True
+        self.command = command
 
     def use_forces(self) -> None:
         """Let `command` set torques [N·m] or forces [N], which act in the next physics step only."""
         # A joint starts with a motor that brakes it.
         velocity, torque, client = pybullet.VELOCITY_CONTROL, pybullet.TORQUE_CONTROL, self._client
-        self._motors(velocity, forces=self._still, physicsClientId=client)
+        still = self._still
+        self._motors(velocity, forces=still, physicsClientId=client)
 
+        # By position, as above; a torque is one of the engine's five numbers, and the others say nothing.
         def command(forces: Sequence[float]) -> None:
-            self._motors(torque, forces=forces, physicsClientId=client)
+            self._motors(torque, still, still, forces, still, still, client)
 
-        self._command, self._lasting = command, False
+        motor = partial(pybullet.setJointMotorControl2, self._body, self.links[0], torque, 0.0, 0.0)
 
-    def command(self, values: Sequence[float]) -> None:
-        """Set every joint's target or force, whichever `use_position_motors` or `use_forces` chose."""
-        self._command(values)
-        if self._lasting:
-            self.last_command = tuple(values)
+        def command_one(forces: Sequence[float]) -> None:
+            motor(forces[0], 0.0, 0.0, 0.0, client)
+
+        self.command = command_one if len(self.links) == 1 else command
 
     def reset(self, positions: Sequence[float], velocities: Sequence[float] | None = None) -> None:
         """Put every joint at a position [rad] or [m] with a velocity [rad/s] or [m/s], at rest by default."""
@@ -100,7 +103,7 @@ class Joints:
 
     def close(self) -> None:
         """Make every further call fail."""
-        self.read = self._set = self._motors = self._command = closed
+        self.read = self._set = self._motors = self.command = closed
 
 
 def closed(*_: object, **__: object) -> NoReturn:

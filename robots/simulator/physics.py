@@ -34,6 +34,8 @@ class JointGroup(Protocol):
     """The position targets that the motors were last given; a force does not last and is not kept."""
     read: Callable[[], Sequence[JointState]]
     """Return one state a joint."""
+    command: Callable[[Sequence[float]], None]
+    """Set every joint's target or force, whichever `use_position_motors` or `use_forces` chose."""
 
     def use_position_motors(
         self,
@@ -54,10 +56,6 @@ class JointGroup(Protocol):
 
     def use_forces(self) -> None:
         """Let `command` set torques [N·m] or forces [N], which act in the next physics step only."""
-        ...
-
-    def command(self, values: Sequence[float]) -> None:
-        """Set every joint's target or force, whichever `use_position_motors` or `use_forces` chose."""
         ...
 
     def reset(self, positions: Sequence[float], velocities: Sequence[float] | None = None) -> None:
@@ -195,8 +193,8 @@ class Physics(Closing):
         """Return how many contact points a body had in the last step."""
 
     @abstractmethod
-    def step(self, count: int = 1) -> None:
-        """Advance by `count` physics steps."""
+    def step(self, count: int = 1, before: Callable[[], object] | None = None) -> None:
+        """Advance by `count` physics steps, each after a call of `before`: a force, for one, lasts one step."""
 
     @abstractmethod
     def forget_contacts(self) -> None:

@@ -21,7 +21,7 @@ from metamotor.scripts.benchmarks.comparison import (
     family_page,
     terminal_table,
 )
-from metamotor.scripts.benchmarks.overview import overview_page, overview_table
+from metamotor.scripts.benchmarks.overview import by_seeds, overview_page, overview_table
 from metamotor.scripts.benchmarks.study import Study
 from metamotor.scripts.methods import METHODS, STUDIED
 from metamotor.scripts.options import FamilyIds
@@ -114,7 +114,8 @@ def run(options: Learning, command: str, console: Console) -> None:
     gaps = {comparison.family: comparison.gaps_as_json() for comparison in every}
     write_json(folder / "learning.json", {"gap_closed": gaps})
     write_file(folder / "learning.md", overview_page(every).encode())
-    draw(every, folder / "learning.png")
+    if studied := by_seeds(every)[0]:
+        draw(studied, folder / "learning.png")
     console.print(overview_table(comparisons))
     console.print(f"Written to {folder}/learning.md", soft_wrap=True)
 

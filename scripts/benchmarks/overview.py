@@ -72,6 +72,32 @@ def summary(comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str
     return heading, table
 
 
+def by_seeds(
+    comparisons: Sequence[Comparison],
+) -> tuple[list[Comparison], list[Comparison]]:
+    """Return those of several training seeds, and those of one: trials, which say less."""
+    several = [own for own in comparisons if len(own.first.seeds) > 1]
+    return several, [own for own in comparisons if len(own.first.seeds) == 1]
+
+
+def trials(comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
+    """Return heading and rows of the table of trials, a family in each row."""
+    methods = _methods(comparisons)
+    heading = ["stochastic return", "idle; robust", "fine-tuned; scratch", *methods, "oracle"]
+    table = []
+    for own in comparisons:
+        returns = own.first.returns["stochastic"]
+        cells = [
+            f"[`{own.family}`]({own.family}.md)",
+            f"{returns['idle'][0].value:.1f}; {returns['robust'][0].value:.1f}",
+            f"{returns['fine_tuned'][1].value:.1f}; {returns['scratch'][1].value:.1f}",
+            *(_summarised(own, method) for method in methods),
+            f"{returns['oracle'][0].value:.1f}",
+        ]
+        table.append([cells[0], *(cell.replace("-", "−") for cell in cells[1:])])
+    return heading, table
+
+
 def _summarised(comparison: Comparison, method: str) -> str:
     if method not in comparison.reports:
         return ""
@@ -88,16 +114,13 @@ def _methods(comparisons: Sequence[Comparison]) -> list[str]:
     return [name for name in METHODS if any(name in own.reports for own in comparisons)]
 
 
-def overview_page(comparisons: Sequence[Comparison]) -> str:
+def overview_page(every: Sequence[Comparison]) -> str:
     """Return the page over all families."""
-    protocols = [comparison.first.protocol for comparison in comparisons]
-    tasks = " or ".join(map(str, sorted({protocol.num_tasks for protocol in protocols})))
-    seeds = " or ".join(map(str, sorted({len(own.first.seeds) for own in comparisons})))
-    updates = min(protocol.num_updates for protocol in protocols)
+    comparisons, tried = by_seeds(every)
     lines = [
         "# Learning",
         "",
-        f"The gap closed on {tasks} held-out tasks by each method with {seeds} training seeds; each family's page has "
+        "The gap closed on held-out tasks by each method; each family's page has "
         "the command that measured it. Interquartile mean [95 % interval]. 0: worth no more "
         "than the best of doing nothing, a robust policy, fine-tuning it, starting from scratch, and (for all but "
         "MAML's kin) the method itself before training; "
@@ -106,11 +129,37 @@ def overview_page(comparisons: Sequence[Comparison]) -> str:
         "",
         "| method | what it is |",
         "|---|---|",
-        *(f"| {name} | {METHODS[name].about} |" for name in _methods(comparisons)),
+        *(f"| {name} | {METHODS[name].about} |" for name in _methods(every)),
         "",
     ]
-    lines += [
-        "Before → after one update, and the gap closed by it:",
+    if comparisons:
+        lines += _studies(comparisons)
+    if tried:
+        lines += [
+            "## Trials",
+            "",
+            f"One training seed, {_tasks(tried)}: what a family is like, not how far apart two methods are. "
+            "Before → after one update, and the gap closed by it:",
+            "",
+            *markdown(*trials(tried)),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _tasks(comparisons: Sequence[Comparison]) -> str:
+    counts = sorted({own.first.protocol.num_tasks for own in comparisons})
+    return f"{' or '.join(map(str, counts))} held-out tasks"
+
+
+def _studies(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return the lines about families with several training seeds."""
+    seeds = " or ".join(map(str, sorted({len(own.first.seeds) for own in comparisons})))
+    updates = min(own.first.protocol.num_updates for own in comparisons)
+    lines = [
+        f"## {seeds} training seeds",
+        "",
+        f"On {_tasks(comparisons)}. Before → after one update, and the gap closed by it:",
         "",
         *markdown(*summary(comparisons)),
         "",
@@ -126,7 +175,8 @@ def overview_page(comparisons: Sequence[Comparison]) -> str:
             ]
             lines += [*markdown(heading, body), ""]
     heading, *body = _costs(comparisons)
-    lines += [
+    return [
+        *lines,
         "Robot time of one update, environment steps and CPU seconds of training (mean of the seeds):",
         "",
         *markdown(heading, body),
@@ -134,7 +184,6 @@ def overview_page(comparisons: Sequence[Comparison]) -> str:
         "![Returns and the gap closed on every family](learning.png)",
         "",
     ]
-    return "\n".join(lines)
 
 
 def _costs(comparisons: Sequence[Comparison]) -> Iterator[list[str]]:

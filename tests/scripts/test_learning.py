@@ -202,7 +202,7 @@ def curve(*points: float) -> Curve:
     return Curve(returns, returns + 1.0, (1.0,) * (len(points) - 1))
 
 
-def comparison(oracle: float = 10.0) -> Comparison:
+def comparison(oracle: float = 10.0, *, seeds: int = 2) -> Comparison:
     baselines = {
         "idle": curve(0, 0, 0),
         "robust": curve(1, 1, 1),
@@ -216,8 +216,11 @@ def comparison(oracle: float = 10.0) -> Comparison:
         curves = {**baselines, "adapted": curve(*after)}
         if name == "MPO":
             curves["untrained"] = curve(0, 3, 3)
-        done = Evaluation("PandaReach-v0", protocol, 0, curves, 1.5 * episodes)
-        reports[name] = summarise([done], name)
+        done = [
+            Evaluation("PandaReach-v0", protocol, seed, curves, 1.5 * episodes)
+            for seed in range(seeds)
+        ]
+        reports[name] = summarise(done, name)
     settings = {
         **{"learner": "MAML", "algorithm": "PPO", "config": {"inner_lr": 0.1}},
         **{"base_kwargs": {"gamma": 0.9}, "total_timesteps": 1000},
@@ -285,6 +288,18 @@ def test_pages_and_figures(tmp_path: Path) -> None:
     assert "| MPO | 0.14 [0.14, 0.14] | – |" in overview
     assert "15 s, 1.20M, 62 CPU s" in overview
     assert draw(both, tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_families_of_one_seed_stand_apart() -> None:
+    tried = dataclasses.replace(comparison(seeds=1), family="KukaReach-v0")
+    page = overview_page([comparison(), tried])
+    studied, trial = page.split("## Trials")
+    assert "KukaReach" not in studied
+    assert (
+        "| [`KukaReach-v0`](KukaReach-v0.md) | 0.0; 1.0 | 2.0; −4.0 | 0.0 → 8.0; **0.75** [0.75, 0.75] "
+        "| 0.0 → 4.0; 0.14 [0.14, 0.14] | 10.0 |"
+    ) in trial
+    assert "learning.png" not in overview_page([tried])
 
 
 def test_a_comparison_comes_back_from_its_json() -> None:
