@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metamotor.envs.core import Array, Signal, TaskFamily
+from metamotor.envs.core import FLOAT32, Array, Signal, TaskFamily
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.ant import Ant
 
@@ -39,7 +39,7 @@ class AntEnv(SimulatedEnv[Ant]):
         return self._observe()
 
     def _observe(self) -> Array:
-        return np.array(self._sense(), dtype=np.float32)
+        return np.array(self._sense(), dtype=FLOAT32)
 
     def _sense(self) -> list[float]:
         """Return the numbers of `OBSERVATION_SIGNALS`."""

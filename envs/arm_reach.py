@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.arms import HAND_ACTIONS, MAX_DISPLACEMENT, ArmEnv, sensed_signals
-from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Task, TaskFamily
+from metamotor.envs.core import FLOAT32, Array, Interval, Parameter, RewardTerm, Task, TaskFamily
 from metamotor.robots.kuka import Kuka
 from metamotor.robots.panda import Panda
 from metamotor.robots.physics import MUJOCO, PYBULLET
@@ -63,7 +63,7 @@ class ArmReachEnv(ArmEnv[ServoArm]):
         return self._observe(), reward, False
 
     def _observe(self) -> Array:
-        return np.array(self.sensed(), dtype=np.float32)
+        return np.array(self.sensed(), dtype=FLOAT32)
 
 
 class ArmReach(TaskFamily):

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.core import (
+    FLOAT32,
     Array,
     Choice,
     Interval,
@@ -67,7 +68,8 @@ class CartPoleEnv(SimulatedEnv[cart_pole.CartPole]):
         return observation, 0.0 if fallen else 1.0, fallen
 
     def _observe(self) -> tuple[Array, bool]:
-        (position, velocity, *_), (angle, rate, *_) = self.robot.read()
+        cart, pole = self.robot.read()
+        position, velocity, angle, rate = cart[0], cart[1], pole[0], pole[1]
         numbers = (
             position / MAX_POSITION,
             velocity / SPEED_UNIT,
@@ -75,7 +77,7 @@ class CartPoleEnv(SimulatedEnv[cart_pole.CartPole]):
             rate / SPEED_UNIT,
         )
         fallen = abs(angle) > MAX_ANGLE or abs(position) > MAX_POSITION
-        return np.array(numbers, dtype=np.float32), fallen
+        return np.array(numbers, dtype=FLOAT32), fallen
 
 
 class CartPole(TaskFamily):

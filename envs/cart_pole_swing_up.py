@@ -23,7 +23,16 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.cart_pole import CartPoleTask
-from metamotor.envs.core import Array, Choice, Interval, Parameter, RewardTerm, Signal, TaskFamily
+from metamotor.envs.core import (
+    FLOAT32,
+    Array,
+    Choice,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    TaskFamily,
+)
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots import Camera, cart_pole
 
@@ -82,10 +91,11 @@ class CartPoleSwingUpEnv(SimulatedEnv[SwingUpRobot]):
 
     def _observe(self) -> tuple[Array, float, bool]:
         """Return the observation, what being there earns, and whether it is off the track."""
-        (position, velocity, *_), (angle, rate, *_) = self.robot.read()
+        cart, pole = self.robot.read()
+        position, velocity, angle, rate = cart[0], cart[1], pole[0], pole[1]
         place, cosine = position / MAX_POSITION, cos(angle)
         numbers = (place, velocity / SPEED_UNIT, cosine, sin(angle), rate / RATE_UNIT)
-        observation = np.array(numbers, dtype=np.float32)
+        observation = np.array(numbers, dtype=FLOAT32)
         if abs(place) > 1.0:
             return observation, 0.0, True
         height = (1.0 + cosine) / 2

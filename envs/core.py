@@ -145,6 +145,10 @@ class Task:
         return np.array(dataclasses.astuple(self), dtype=np.float64)
 
 
+FLOAT32 = np.dtype(np.float32)
+"""Of observations. Given the type instead, numpy looks longer for this than it takes to make a short array."""
+
+
 class TaskEnv(gymnasium.Env[Array, Array]):
     """A gymnasium environment whose task can be set; a family's own environment fills in the two abstract methods.
 
@@ -163,6 +167,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         self.observation_space = family.observation_space
         self.action_space = family.action_space
         self.task: Any = None
+        self._shape = family.action_space.shape
         self._bounds = [
             (float(low), float(high))
             for low, high in zip(family.action_space.low, family.action_space.high, strict=True)
@@ -229,15 +234,15 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         if self._elapsed < 0:
             raise RuntimeError("call reset() before step(), and after set_task()")
         action = np.asarray(action)
-        shape = self.action_space.shape
-        if action.shape != shape or not _all_finite(action):
+        numbers = action.tolist()
+        if action.shape != self._shape or not (isfinite(sum(numbers)) or _all_finite(action)):
             raise ValueError(
-                f"{self.family.name} expects finite actions of shape {shape}, got {action!r}"
+                f"{self.family.name} expects finite actions of shape {self._shape}, got {action!r}"
             )
         # Clipped one by one: two numpy calls on so few numbers take twice as long.
         command: Sequence[float] = [
             low if number < low else high if number > high else number
-            for number, (low, high) in zip(action.tolist(), self._bounds, strict=True)
+            for number, (low, high) in zip(numbers, self._bounds, strict=True)
         ]
         if self._randomizer is not None:
             self._vary_in_step(self._randomizer)

@@ -20,7 +20,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    FLOAT32,
+    Array,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.humanoid import Humanoid
 
@@ -109,7 +118,7 @@ class HumanoidDirectionEnv(SimulatedEnv[Humanoid]):
             numbers.append((state[0] - neutral) / reach)
         numbers += [state[1] / SPEED_UNIT for state in joints]
         fallen = height < LOWEST or trunk.uprightness < LEAST_UPRIGHT
-        return np.array(numbers, dtype=np.float32), fallen
+        return np.array(numbers, dtype=FLOAT32), fallen
 
 
 class HumanoidDirection(TaskFamily):

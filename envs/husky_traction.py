@@ -22,6 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.core import (
+    FLOAT32,
     Array,
     Choice,
     Interval,
@@ -97,7 +98,7 @@ class HuskyTractionEnv(SimulatedEnv[Husky]):
         self._x, self._y, yaw, forwards, sideways, yaw_rate = self.robot.planar()
         numbers = [self._y / LANE_UNIT, sin(yaw), cos(yaw), forwards, sideways, yaw_rate]
         numbers += [state[1] / WHEEL_UNIT for state in self.robot.wheels.read()]
-        return np.array(numbers, dtype=np.float32)
+        return np.array(numbers, dtype=FLOAT32)
 
 
 class HuskyTraction(TaskFamily):

@@ -27,7 +27,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    FLOAT32,
+    Array,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.minitaur import Gait, Minitaur
 from metamotor.robots.minitaur_model import PAYLOAD_Y
@@ -108,7 +117,7 @@ class MinitaurBatteryEnv(SimulatedEnv[Minitaur]):
         numbers += [rate / RATE_UNIT for rate in trunk.angular_velocity]
         numbers += [sin(phase), cos(phase)]
         fallen = height < LOWEST or trunk.uprightness < LEAST_UPRIGHT
-        return np.array(numbers, dtype=np.float32), abs(y), fallen
+        return np.array(numbers, dtype=FLOAT32), abs(y), fallen
 
 
 class MinitaurBattery(TaskFamily):

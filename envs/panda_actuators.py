@@ -32,6 +32,7 @@ from metamotor.envs.arms import (
     sensed_signals,
 )
 from metamotor.envs.core import (
+    FLOAT32,
     Array,
     Choice,
     Interval,
@@ -105,7 +106,7 @@ class PandaActuatorsEnv(ArmEnv[Panda]):
         numbers = self.sensed()
         for hand, goal in zip(self.robot.hand_position, self._goal, strict=True):
             numbers.append((goal - hand) / POSITION_UNIT)
-        return np.array(numbers, dtype=np.float32)
+        return np.array(numbers, dtype=FLOAT32)
 
 
 class PandaActuators(TaskFamily):

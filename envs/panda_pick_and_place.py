@@ -24,6 +24,7 @@ import numpy as np
 
 from metamotor.envs.arms import AXES, HAND_ACTIONS, MAX_DISPLACEMENT, ArmEnv, sensed_signals
 from metamotor.envs.core import (
+    FLOAT32,
     Array,
     Choice,
     Interval,
@@ -106,7 +107,7 @@ class PandaPickAndPlaceEnv(ArmEnv[PandaGripper]):
         hand = robot.hand_position
         numbers += [(at - own) / BRICK_UNIT for at, own in zip(brick, hand, strict=True)]
         numbers += [speed / BRICK_SPEED_UNIT for speed in velocity]
-        return np.array(numbers, dtype=np.float32)
+        return np.array(numbers, dtype=FLOAT32)
 
 
 class PandaPickAndPlace(TaskFamily):

@@ -20,7 +20,16 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.arms import MAX_DISPLACEMENT, ArmEnv, sensed_signals
-from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    FLOAT32,
+    Array,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.robots.panda_table import PandaTable
 
 DISTANCE_UNIT = 0.1
@@ -85,7 +94,7 @@ class PandaPushEnv(ArmEnv[PandaTable]):
         hand = self.robot.hand_position
         numbers += [(at - own) / PUCK_UNIT for at, own in zip(puck, hand, strict=False)]
         numbers += [speed / PUCK_SPEED_UNIT for speed in velocity]
-        return np.array(numbers, dtype=np.float32)
+        return np.array(numbers, dtype=FLOAT32)
 
 
 class PandaPush(TaskFamily):

@@ -22,6 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.core import (
+    FLOAT32,
     Array,
     Choice,
     Interval,
@@ -71,7 +72,7 @@ class PendulumMassEnv(SimulatedEnv[Pendulum]):
         """Return the observation, and what being there earns."""
         angle, rate, *_ = self.robot.read()
         height, turning = cos(angle), rate / REWARDED_RATE
-        observation = np.array((height, sin(angle), rate / RATE_UNIT), dtype=np.float32)
+        observation = np.array((height, sin(angle), rate / RATE_UNIT), dtype=FLOAT32)
         return observation, (1.0 + height) / 2 * exp(-turning * turning)
 
 

@@ -27,6 +27,7 @@ from math import cos, dist, sin
 import numpy as np
 
 from metamotor.envs.core import (
+    FLOAT32,
     Array,
     Choice,
     Interval,
@@ -211,4 +212,4 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         ]
         numbers += [rate / RATE_UNIT for rate in now.angular_velocity]
         numbers += self._foresee(cosine, sine)
-        return np.array(numbers, dtype=np.float32)
+        return np.array(numbers, dtype=FLOAT32)

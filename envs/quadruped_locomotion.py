@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from metamotor.envs.core import Array, RewardTerm, Signal, Task, TaskFamily
+from metamotor.envs.core import FLOAT32, Array, RewardTerm, Signal, Task, TaskFamily
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.quadruped import Quadruped
 from metamotor.robots.simulator import GRAVITY
@@ -140,7 +140,7 @@ class QuadrupedLocomotionEnv(SimulatedEnv[Quadruped]):
         for state, standing in zip(robot.joints.read(), robot.STANCE, strict=True):
             numbers.append((state[0] - standing) / JOINT_UNIT)
         fallen = height < self._lowest or trunk.uprightness < LEAST_UPRIGHT
-        return np.array(numbers, dtype=np.float32), fallen
+        return np.array(numbers, dtype=FLOAT32), fallen
 
 
 class QuadrupedLocomotion(TaskFamily):

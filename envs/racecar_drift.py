@@ -22,6 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.core import (
+    FLOAT32,
     Array,
     Choice,
     Interval,
@@ -109,7 +110,7 @@ class RacecarDriftEnv(SimulatedEnv[Racecar]):
             yaw_rate / RATE_UNIT,
         ]
         numbers += [state[1] / WHEEL_UNIT for state in self.robot.wheels.read()]
-        return np.array(numbers, dtype=np.float32)
+        return np.array(numbers, dtype=FLOAT32)
 
 
 class RacecarDrift(TaskFamily):

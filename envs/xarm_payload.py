@@ -27,7 +27,16 @@ from typing import ClassVar
 import numpy as np
 
 from metamotor.envs.arms import ArmEnv
-from metamotor.envs.core import Array, Interval, Parameter, RewardTerm, Signal, Task, TaskFamily
+from metamotor.envs.core import (
+    FLOAT32,
+    Array,
+    Interval,
+    Parameter,
+    RewardTerm,
+    Signal,
+    Task,
+    TaskFamily,
+)
 from metamotor.robots.xarm6 import XArm6
 
 LATENCY = 0.1
@@ -124,7 +133,7 @@ class XArmPayloadEnv(ArmEnv[XArm6]):
         for joint, span in zip(_TRAVELLING, _SPANS, strict=True):
             numbers.append((targets[joint] - robot.HOME[joint]) / span)
         numbers += [speeds[joint] / SPEED_UNIT for joint in _TRAVELLING]
-        return np.array(numbers, dtype=np.float32)
+        return np.array(numbers, dtype=FLOAT32)
 
 
 class XArmPayload(TaskFamily):
