@@ -289,6 +289,24 @@ def test_permuting_a_meta_batch_permutes_what_is_collected(
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_adaptation_gives_the_own_loss_what_it_asks_for(algorithm: Any) -> None:
+    learner = make_learner(algorithm=algorithm, inner_loss="base")
+    data, _ = learner._collect(POINT.sample(1, seed=0))
+    (first,), params, adapter = data[0].support, learner.params, learner.adapter
+    taken = first.weights > 0
+    expected = adapter.loss(
+        params,
+        observations=first.observations[taken],
+        actions=first.actions[taken],
+        old_log_probs=first.old_log_probs[taken],
+        old_values=adapter.values(params, first.observations[taken]).detach(),
+        advantages=first.advantages[taken],
+        returns=first.returns[taken],
+    )
+    torch.testing.assert_close(learner.objective.inner_loss(first)(params), expected)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
 def test_the_adapted_model_is_a_plain_sb3_model(tmp_path: Path, algorithm: Any) -> None:
     learner = make_learner(algorithm=algorithm)
     task = POINT.sample(1, split="test", seed=0)[0]
