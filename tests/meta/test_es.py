@@ -19,6 +19,7 @@ from torch import nn
 from metamotor import envs
 from metamotor.meta.es import ES, Adapted
 from metamotor.meta.experience import prepare, surrogate_loss
+from metamotor.meta.functional.evolution import centred_ranks
 from metamotor.meta.functional.inner_step import inner_step
 from metamotor.meta.rollouts import RolloutJob, Workplace, derive_seed
 from metamotor.meta.search import AdaptJob, Trials
@@ -249,6 +250,28 @@ def test_the_members_of_a_pair_are_mirror_images_and_only_seeds_are_sent():
     jobs, _ = jobs_of(fixed)
     plus, _ = jobs[0]._members()
     np.testing.assert_array_equal(plus[-2:], jobs[0].centre[-2:])
+
+
+@pytest.mark.parametrize("changes", [{}, CLIMB, {"adaptation": "none"}])
+def test_the_outer_step_climbs_by_what_its_own_pairs_measured(changes):
+    learner = make_learner(population=12, **changes)
+    jobs, results = jobs_of(learner)
+    after = np.array(
+        [result.returns[:, -1] for result in results]
+    )  # adaptation, not what it starts from
+    tasks = [job.task for job in jobs]
+    peers = [[i for i, other in enumerate(tasks) if other == task] for task in tasks]
+    assert {len(own) for own in peers} == {2}
+    fitness = centred_ranks(after - np.array([after[own].mean() for own in peers])[:, None])
+    # As long as the members are θ ± s, s is σ times the direction that the pair has tried.
+    steps = [(plus - minus) / 2 for plus, minus in (job._members() for job in jobs)]
+    weights = (fitness[:, 0] - fitness[:, 1])[:, None]
+    expected = (weights * np.array(steps)).mean(axis=0) / (2 * learner.config.sigma**2)
+    found = [learner.centre.grad, learner.log_step_sizes.grad]
+    found = -torch.cat([own for own in found if own is not None]).numpy()  # Adam descends
+    assert len(found) == len(learner._searched)
+    np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-4, atol=1e-6)
+    assert np.abs(found).max() > 1e-3
 
 
 def test_candidates_of_cma_share_their_tasks_and_seeds():

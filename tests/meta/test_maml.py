@@ -246,6 +246,66 @@ def test_permuting_the_tasks_permutes_their_gradients() -> None:
     assert not torch.equal(straight[0], straight[1])
 
 
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_permuting_a_meta_batch_permutes_what_is_collected(
+    inner_steps: int, monkeypatch: Any
+) -> None:
+    learner, tasks, order = (
+        make_learner(inner_steps=inner_steps),
+        POINT.sample(3, seed=0),
+        [2, 0, 1],
+    )
+    # Seeds go by the place in the meta-batch: here they go with the task.
+    current: list[Any] = []
+    monkeypatch.setattr(
+        "metamotor.meta.maml.derive_seed",
+        lambda seed, iteration, stage, place: derive_seed(7, stage, tasks.index(current[place])),
+    )
+
+    def collected(own: Any) -> tuple[Any, Any]:
+        current[:] = own
+        data, _ = learner._collect(own)
+        at = meta_gradient.Leaves(learner.params, tuple(learner.inner_lrs), learner.params)
+        names = list(learner._leaves())
+        return data, meta_gradient.meta_gradient(learner.objective, at, names, data)
+
+    straight, gradient = collected(tasks)
+    permuted, same = collected([tasks[i] for i in order])
+    for place, index in enumerate(order):
+        for one, other in zip(
+            [*straight[index].support, straight[index].query],
+            [*permuted[place].support, permuted[place].query],
+            strict=True,
+        ):
+            assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+    for name, value in gradient.tensors.items():
+        torch.testing.assert_close(value, same.tensors[name], rtol=1e-4, atol=1e-6)
+    # The ratios of each task's query are taken to its own adapted policy.
+    for own in straight:
+        query, taken = own.query, own.query.weights > 0
+        adapted = learner.objective.adapted(learner.params, learner._frozen_lrs(), own.support)
+        log_probs = learner.adapter.log_prob(adapted, query.observations, query.actions)
+        torch.testing.assert_close(log_probs[taken], query.old_log_probs[taken])
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_adaptation_gives_the_own_loss_what_it_asks_for(algorithm: Any) -> None:
+    learner = make_learner(algorithm=algorithm, inner_loss="base")
+    data, _ = learner._collect(POINT.sample(1, seed=0))
+    (first,), params, adapter = data[0].support, learner.params, learner.adapter
+    taken = first.weights > 0
+    expected = adapter.loss(
+        params,
+        observations=first.observations[taken],
+        actions=first.actions[taken],
+        old_log_probs=first.old_log_probs[taken],
+        old_values=adapter.values(params, first.observations[taken]).detach(),
+        advantages=first.advantages[taken],
+        returns=first.returns[taken],
+    )
+    torch.testing.assert_close(learner.objective.inner_loss(first)(params), expected)
+
+
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
 def test_the_adapted_model_is_a_plain_sb3_model(tmp_path: Path, algorithm: Any) -> None:
     learner = make_learner(algorithm=algorithm)
