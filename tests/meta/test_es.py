@@ -267,8 +267,8 @@ def test_the_outer_step_climbs_by_what_its_own_pairs_measured(changes):
     steps = [(plus - minus) / 2 for plus, minus in (job._members() for job in jobs)]
     weights = (fitness[:, 0] - fitness[:, 1])[:, None]
     expected = (weights * np.array(steps)).mean(axis=0) / (2 * learner.config.sigma**2)
-    found = [learner.centre.grad, learner.log_step_sizes.grad]
-    found = -torch.cat([own for own in found if own is not None]).numpy()  # Adam descends
+    gradients = [learner.centre.grad, learner.log_step_sizes.grad]
+    found = -torch.cat([own for own in gradients if own is not None]).numpy()  # Adam descends
     assert len(found) == len(learner._searched)
     np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-4, atol=1e-6)
     assert np.abs(found).max() > 1e-3
