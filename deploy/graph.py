@@ -83,7 +83,8 @@ class PolicyGraph(nn.Module):
         self.act = action_module(policy)
         self.head = copy.deepcopy(sampling_head(model, self.act)) if stochastic else None
         self.observation_ports = [
-            observation_port(key, part) for key, part in by_key(pipeline.space).items()
+            observation_port(key, part, exact=key in pipeline.exact)
+            for key, part in by_key(pipeline.space).items()
         ]
         self.state_ports = _state_ports(pipeline, policy)
         self.action_port = _action_port(policy.action_space)
