@@ -404,3 +404,43 @@ def test_only_what_is_normalised_of_a_dictionary_is_exact(tmp_path: Path) -> Non
     policy = open_policy(deploy.export(model, tmp_path / "policy.onnx"))
     kinds = {entry["name"]: entry["dtype"] for entry in policy.metadata["inputs"]}
     assert kinds == {"far": "float64", "image": "uint8"}
+
+
+class Counting(BaseFeaturesExtractor):
+    """Answers otherwise from call to call."""
+
+    def __init__(self, space: Any) -> None:
+        super().__init__(space, SIZE)
+        self.calls = 0
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return observations * (1 + 0.1 * self.calls)
+
+
+def test_what_is_counted_in_python_is_found_out(tmp_path: Path) -> None:
+    kwargs = {"features_extractor_class": Counting, "net_arch": [8]}
+    model = make_model("PPO", "Box", policy_kwargs=kwargs)
+    with pytest.raises(ValueError, match=r"differs from PPO\.predict .* from call to call"):
+        deploy.export(model, tmp_path / "policy.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_tolerance_hides_nothing() -> None:
+    """One comparison beyond what is ever allowed, with a tolerance far above that, beside one that nearly fails."""
+    wide, near = parity._Found(0.01, 0.05, 0.02), parity._Found(9e-7, 1e-6, 0.0)
+    for found in ([wide, near], [near, wide]):
+        assert not parity.Parity(2, *parity._worst(found, parity.MOST_TOLERANCE)).passed
+
+
+def test_weights_that_cannot_be_exported_are_told(tmp_path: Path) -> None:
+    model = make_model("PPO", "Box", policy_kwargs={"net_arch": [8]})
+    model.policy.double()
+    with pytest.raises(ValueError, match=r"weights of torch\.float64: model\.policy\.float\(\)"):
+        deploy.export(model, tmp_path / "policy.onnx")
+    model.policy.float()
+    layer, weight = model.policy.action_net, model.policy.action_net.weight
+    del layer._parameters["weight"]
+    layer.weight = 2.0 * weight
+    with pytest.raises(ValueError, match="one of its tensors is computed of others"):
+        deploy.export(model, tmp_path / "policy.onnx")
