@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from metamotor.deploy.runtime.bound import Bound
 from metamotor.deploy.runtime.inputs import inputs_of
+from metamotor.deploy.runtime.onnx_file import graph_sha256
 from metamotor.deploy.runtime.screening import read_model
 from metamotor.deploy.runtime.session import open_session
 
@@ -457,13 +458,21 @@ def read_policy(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, is not a policy of metamotor, or was written by a newer one.
+        ValueError: if it is damaged or was changed, is not a policy of metamotor, or was written by a newer one.
     """
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
     file = Path(path)
-    session = open_session(_read(file), threads=threads, source=str(file))
-    return session, _read_metadata(session, file)
+    payload = _read(file)
+    session = open_session(payload, threads=threads, source=str(file))
+    metadata = _read_metadata(session, file)
+    # A weight with a bit turned is as good a weight as any: nothing else would tell.
+    if metadata.get("graph_sha256", (found := graph_sha256(payload))) != found:
+        raise ValueError(
+            f"{path} was changed after it was written: its graph is not the one that its metadata has the hash of; "
+            "copy or export it again"
+        )
+    return session, metadata
 
 
 def _read(path: Path) -> bytes:
