@@ -273,11 +273,20 @@ def pipeline_of(model: BaseAlgorithm, normalizer: VecNormalize | None) -> Pipeli
 def _wrappers(env: VecEnv | None) -> list[VecEnvWrapper]:
     """Return the known wrappers from inside to outside, only those outside of any that is not known."""
     found: list[VecEnvWrapper] = []
-    known = (VecNormalize, VecFrameStack, VecTransposeImage, *LOOKING_ON)
-    while isinstance(env, VecEnvWrapper) and isinstance(env, known):
+    while isinstance(env, VecEnvWrapper) and _is_known(env):
         found.append(env)
         env = getattr(env, "venv", None)
     return found[::-1]
+
+
+def _is_known(env: VecEnvWrapper) -> bool:
+    """Whether a wrapper gives what Stable-Baselines3's own does: one that derives from it may do otherwise."""
+    known = (VecNormalize, VecFrameStack, VecTransposeImage, *LOOKING_ON)
+    return any(
+        isinstance(env, kind)
+        and all(getattr(type(env), name) is getattr(kind, name) for name in ("reset", "step_wait"))
+        for kind in known
+    )
 
 
 def _check_reached(

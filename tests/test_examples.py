@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
@@ -23,6 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from metamotor import deploy, envs, meta
 from metamotor.deploy.runtime import AdaptivePolicy, Episode, Policy, RecurrentPolicy, open_policy
 from tests.deploy.conftest import BOX, Noise
+from tests.meta import toys
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MISSING = [name for name in ("cmake", "c++") if shutil.which(name) is None]
@@ -189,6 +191,41 @@ def test_cpp_adapts_as_python_does(name: str, run_policy: Run, tmp_path: Path) -
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     experience.write_text("0,1\n")
     assert "numbers a line" in run_policy(*words).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("head", "family"),
+    [("hypernetwork", toys.Bandit()), ("film", toys.Bandit()), ("rl2", toys.Line())],
+)
+def test_cpp_remembers_by_every_head_or_says_so(
+    head: Any, family: Any, run_policy: Run, tmp_path: Path
+) -> None:
+    """Choices, too, which the zoo's checkpoint does not make."""
+    kwargs = {"policy_kwargs": {"net_arch": [8]}}
+    learner = meta.MPO(PPO, "MlpPolicy", family, base_kwargs=kwargs, head=head, frozen_episodes=0)
+    with torch.no_grad():  # untrained, it would write the same policy whatever it remembers
+        for parameter in learner.network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    path = deploy.export_adaptation(learner, tmp_path / "adapt.onnx")
+    robot = AdaptivePolicy(path)
+    if head == "rl2":
+        done = run_policy(path, given="0\n")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "acts by its memory alone" in done.stderr
+        return
+    rows = np.random.default_rng(9).normal(size=(50, robot.observation_size)).astype(np.float32)
+    before = np.array([robot.outputs(row) for row in rows])
+    words: list[object] = [path]
+    for update in range(2):
+        episodes = random_episodes(robot, update)
+        (tmp_path / f"{update}.csv").write_text(table(episodes))
+        words += ["--adapt", tmp_path / f"{update}.csv"]
+        robot.adapt_from(episodes)
+    assert np.abs(np.array([robot.outputs(row) for row in rows]) - before).max() > 1e-3
+    expected = np.array([robot(row) for row in rows]).reshape(len(rows), -1)
+    found = numbers(run_policy(*words, given=lines(rows)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 # The ROS 2 example, without ROS --------------------------------------------------------------------

@@ -444,3 +444,22 @@ def test_weights_that_cannot_be_exported_are_told(tmp_path: Path) -> None:
     layer.weight = 2.0 * weight
     with pytest.raises(ValueError, match="one of its tensors is computed of others"):
         deploy.export(model, tmp_path / "policy.onnx")
+
+
+class Mirrored(VecFrameStack):
+    """Gives other observations than the wrapper that it derives from."""
+
+    def reset(self) -> Any:
+        return -np.asarray(super().reset())
+
+
+def test_a_wrapper_that_derives_from_a_known_one_is_not_taken_for_it() -> None:
+    inner = DummyVecEnv([lambda: Noise(BOX)])
+    model: Any = PPO("MlpPolicy", Mirrored(inner, 2), device="cpu")
+    pipeline = pipeline_of(model, None)
+    # The file takes what the wrapper gives, as for any wrapper of a user's own.
+    assert pipeline.steps == []
+    assert pipeline.space.shape == (2 * SIZE,)
+    model = PPO("MlpPolicy", Mirrored(VecNormalize(inner), 2), device="cpu")
+    with pytest.raises(ValueError, match="a VecNormalize stands inside of a Mirrored"):
+        pipeline_of(model, None)
