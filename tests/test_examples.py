@@ -24,8 +24,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from metamotor import deploy, envs, meta
 from metamotor.deploy.runtime import AdaptivePolicy, Episode, Policy, RecurrentPolicy, open_policy
 from tests.deploy.conftest import BOX, Noise
-from tests.meta import toys
+from tests.meta import toys as toys_module
 
+toys: Any = toys_module
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MISSING = [name for name in ("cmake", "c++") if shutil.which(name) is None]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -467,7 +468,7 @@ class Node:
 @pytest.fixture
 def rclpy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins of what the node imports."""
-    for name, contents in {
+    stand_ins: dict[str, dict[str, Any]] = {
         "rclpy": {},
         "rclpy.executors": {"ExternalShutdownException": KeyboardInterrupt},
         "rclpy.node": {"Node": Node},
@@ -479,7 +480,8 @@ def rclpy(monkeypatch: pytest.MonkeyPatch) -> None:
         "std_msgs.msg": {"Float64MultiArray": types.SimpleNamespace},
         "std_srvs": {},
         "std_srvs.srv": {"Trigger": types.SimpleNamespace(Request=None, Response=None)},
-    }.items():
+    }
+    for name, contents in stand_ins.items():
         module = types.ModuleType(name)
         module.__dict__.update(contents)
         monkeypatch.setitem(sys.modules, name, module)

@@ -396,7 +396,7 @@ def test_frames_keep_their_digits_until_they_are_normalised(tmp_path: Path, insi
 
 
 def test_only_what_is_normalised_of_a_dictionary_is_exact(tmp_path: Path) -> None:
-    parts = {
+    parts: dict[str, spaces.Space[Any]] = {
         "far": spaces.Box(-np.inf, np.inf, (2,), np.float64),
         "image": spaces.Box(0, 255, (36, 36, 1), np.uint8),
     }

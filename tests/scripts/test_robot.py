@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -302,11 +302,11 @@ class Grid(gymnasium.Env[Any, Any]):
 
 
 def test_matrices_are_observed_and_acted_by(metamotor: Program, tmp_path: Path) -> None:
-    gymnasium.register("Grid-v0", Grid, max_episode_steps=5)
+    gymnasium.register("Grid-v0", cast(Any, Grid), max_episode_steps=5)
     try:
         out = tmp_path / "policy.onnx"
         model = PPO("MlpPolicy", Grid(), seed=0, device="cpu")
-        model.policy.action_net.bias.data[:] = torch.tensor([0.1, 0.2, 0.3, 0.4])
+        cast(Any, model.policy.action_net).bias.data[:] = torch.tensor([0.1, 0.2, 0.3, 0.4])
         deploy.export(model, out)
         action, _ = model.predict(np.full((3, 2), 0.5, np.float32), deterministic=True)
         words = ("--env", "Grid-v0", "--fast", "--episodes", "1", "--record", tmp_path / "run.mcap")
