@@ -137,6 +137,11 @@ def check_model(model: Any) -> None:
         raise ValueError(
             f"cannot export {name} with a {type(policy).__name__}; this release exports {SUPPORTED}"
         )
+    kinds = sorted({str(value.dtype) for value in policy.parameters()} - {"torch.float32"})
+    if kinds:
+        raise ValueError(
+            f"cannot export {name} with weights of {', '.join(kinds)}: model.policy.float() makes them float32"
+        )
     broken = [key for key, value in policy.state_dict().items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"cannot export {name}: weights that are not finite: {', '.join(broken)}")
@@ -207,5 +212,5 @@ def require(parity: Parity, model: BaseAlgorithm, file: str | None = None) -> No
         raise ValueError(f"{file} differs from {name}.predict {told}")
     raise ValueError(
         f"the exported policy differs from {name}.predict {told}, so no file was written; a policy class that "
-        "overrides how actions are computed cannot be exported"
+        "overrides how actions are computed, or answers otherwise from call to call, cannot be exported"
     )

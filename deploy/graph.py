@@ -76,14 +76,22 @@ class PolicyGraph(nn.Module):
         )
         # The parts and not the policy: after training its distribution holds tensors that cannot be copied.
         features, network = parts_of(policy)
-        self.features, self.network = copy.deepcopy(features), copy.deepcopy(network)
+        try:
+            self.features, self.network = copy.deepcopy(features), copy.deepcopy(network)
+        except RuntimeError as error:
+            # A tensor that is computed of others, as torch.nn.utils.weight_norm leaves them.
+            raise ValueError(
+                f"cannot copy the network of this {type(policy).__name__}, as one of its tensors is computed of "
+                "others: take torch.nn.utils.parametrizations in place of hooks, or remove them"
+            ) from error
         self.lstm = (
             LSTMStep(policy.lstm_actor) if isinstance(policy, RecurrentActorCriticPolicy) else None
         )
         self.act = action_module(policy)
         self.head = copy.deepcopy(sampling_head(model, self.act)) if stochastic else None
         self.observation_ports = [
-            observation_port(key, part) for key, part in by_key(pipeline.space).items()
+            observation_port(key, part, exact=key in pipeline.exact)
+            for key, part in by_key(pipeline.space).items()
         ]
         self.state_ports = _state_ports(pipeline, policy)
         self.action_port = _action_port(policy.action_space)

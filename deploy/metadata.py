@@ -51,7 +51,7 @@ import metamotor
 from metamotor.deploy.graph import PolicyGraph
 from metamotor.deploy.observations import Pipeline, Port, by_key
 from metamotor.deploy.parity import Parity
-from metamotor.deploy.runtime import FORMAT
+from metamotor.deploy.runtime import FORMAT, onnx_file
 from metamotor.deploy.sequences import of_family
 from metamotor.deploy.tracing import OPSET
 
@@ -143,11 +143,8 @@ def with_results(
 
 
 def graph_sha256(model: onnx.ModelProto) -> str:
-    """Return the hash of an ONNX model without its metadata."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    bare.ClearField("metadata_props")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    """Return the hash of an ONNX model without its metadata, as a robot takes it of a file."""
+    return onnx_file.graph_sha256(model.SerializeToString(deterministic=True))
 
 
 def weights_sha256(policy: BasePolicy) -> str:

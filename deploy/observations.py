@@ -9,7 +9,7 @@ Shapes: N observations in the batch, then the shape of the space.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -46,7 +46,7 @@ class Port(NamedTuple):
 
     name: str
     dtype: str
-    """"float32", "uint8" or "int64"."""
+    """"float32", "float64", "uint8" or "int64"."""
     shape: tuple[int | None, ...]
     """None where the batch is."""
 
@@ -71,20 +71,26 @@ def by_key(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
     return dict(space.spaces) if isinstance(space, spaces.Dict) else {INPUT: space}
 
 
-def observation_port(name: str, space: spaces.Space[Any]) -> Port:
+def observation_port(name: str, space: spaces.Space[Any], *, exact: bool = False) -> Port:
     """Return how an observation goes in.
 
     Vectors and matrices are flat float32; what has three dimensions or more, such as an image, keeps its shape, and
     uint8 if it is that; choices are int64.
+
+    Args:
+        name: of the input.
+        space: of the observation, or of its part.
+        exact: whether digits that float32 does not have count: float64 in place of float32 then.
 
     Raises:
         ValueError: if there is no input for such a space.
     """
     shape = space.shape or ()
     if isinstance(space, spaces.Box):
+        kind = "float64" if exact else "float32"
         if len(shape) < 3:
-            return Port(name, "float32", (None, int(np.prod(shape))))
-        return Port(name, "uint8" if space.dtype == np.uint8 else "float32", (None, *shape))
+            return Port(name, kind, (None, int(np.prod(shape))))
+        return Port(name, "uint8" if space.dtype == np.uint8 else kind, (None, *shape))
     if isinstance(space, spaces.MultiBinary):
         return Port(name, "float32", (None, int(np.prod(shape))))
     if isinstance(space, spaces.Discrete):
@@ -157,8 +163,15 @@ class Transpose(nn.Module):
 class Stack(nn.Module):
     """A `VecFrameStack`: the frames before the newest are a state, zeros when an episode starts."""
 
-    def __init__(self, before: spaces.Space[Any], axes: Mapping[str, int], frames: int) -> None:
+    def __init__(
+        self,
+        before: spaces.Space[Any],
+        axes: Mapping[str, int],
+        frames: int,
+        exact: Collection[str] = (),
+    ) -> None:
         super().__init__()
+        self.exact = exact
         self.axes = dict(axes)
         """The axis along which a key's frames stand one behind the other, the batch not counted."""
         self.sizes = {key: cast(Any, by_key(before)[key].shape)[axes[key]] for key in axes}
@@ -169,7 +182,9 @@ class Stack(nn.Module):
     def _port(self, key: str, space: spaces.Space[Any]) -> Port:
         shape = list(cast(tuple[int, ...], space.shape))
         shape[self.axes[key]] *= self.frames - 1
-        dtype = "uint8" if len(shape) >= 3 and space.dtype == np.uint8 else "float32"
+        dtype = "float64" if key in self.exact else "float32"
+        if len(shape) >= 3 and space.dtype == np.uint8:
+            dtype = "uint8"
         return Port(self.names[key], dtype, (None, *shape))
 
     def forward(self, observations: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
@@ -199,6 +214,8 @@ class Pipeline:
     space: spaces.Space[Any]
     """What the sensors say."""
     steps: list[Step] = field(default_factory=list)
+    exact: frozenset[str] = frozenset()
+    """Keys of which digits that float32 does not have reach a normaliser."""
 
     @property
     def normalized(self) -> bool:
@@ -244,9 +261,9 @@ def pipeline_of(model: BaseAlgorithm, normalizer: VecNormalize | None) -> Pipeli
         else:
             wrappers = [*wrappers, normalizer]
     space = _innermost(env if env is not None else normalizer, wrappers, model)
-    pipeline, reached = Pipeline(space), space
-    for wrapper in wrappers:
-        step, reached = _step(wrapper, reached, model)
+    pipeline, reached = Pipeline(space, exact=_exact(space, wrappers, 0)), space
+    for index, wrapper in enumerate(wrappers):
+        step, reached = _step(wrapper, reached, _exact(space, wrappers, index))
         if step is not None:
             pipeline.steps.append(step)
     _close(pipeline, reached, model)
@@ -256,11 +273,20 @@ def pipeline_of(model: BaseAlgorithm, normalizer: VecNormalize | None) -> Pipeli
 def _wrappers(env: VecEnv | None) -> list[VecEnvWrapper]:
     """Return the known wrappers from inside to outside, only those outside of any that is not known."""
     found: list[VecEnvWrapper] = []
-    known = (VecNormalize, VecFrameStack, VecTransposeImage, *LOOKING_ON)
-    while isinstance(env, VecEnvWrapper) and isinstance(env, known):
+    while isinstance(env, VecEnvWrapper) and _is_known(env):
         found.append(env)
         env = getattr(env, "venv", None)
     return found[::-1]
+
+
+def _is_known(env: VecEnvWrapper) -> bool:
+    """Whether a wrapper gives what Stable-Baselines3's own does: one that derives from it may do otherwise."""
+    known = (VecNormalize, VecFrameStack, VecTransposeImage, *LOOKING_ON)
+    return any(
+        isinstance(env, kind)
+        and all(getattr(type(env), name) is getattr(kind, name) for name in ("reset", "step_wait"))
+        for kind in known
+    )
 
 
 def _check_reached(
@@ -292,8 +318,33 @@ def _innermost(
     return inner.observation_space
 
 
+def _exact(
+    space: spaces.Space[Any], wrappers: Sequence[VecEnvWrapper], index: int
+) -> frozenset[str]:
+    """Return the keys of which float32 would lose digits on their way from a wrapper to a normaliser.
+
+    `VecNormalize` computes in float64 and gives float32. Near 1e6 the numbers of float32 lie 0.06 apart, which is much
+    to a deviation of 1. Without a normaliser the policy itself rounds to float32, first of all.
+    """
+
+    def normalized(some: Sequence[VecEnvWrapper]) -> set[str]:
+        return {
+            key
+            for wrapper in some
+            if isinstance(wrapper, VecNormalize) and wrapper.norm_obs
+            for key in statistics_of(wrapper)
+        }
+
+    wide = {
+        key
+        for key, part in by_key(space).items()
+        if isinstance(part, spaces.Box) and not np.can_cast(part.dtype, np.float32)
+    }
+    return frozenset(wide & normalized(wrappers[index:]) - normalized(wrappers[:index]))
+
+
 def _step(
-    wrapper: VecEnvWrapper, space: spaces.Space[Any], model: BaseAlgorithm
+    wrapper: VecEnvWrapper, space: spaces.Space[Any], exact: Collection[str]
 ) -> tuple[Step | None, spaces.Space[Any]]:
     """Return a wrapper's step, None if it changes nothing, and the space behind it."""
     parts = by_key(space)
@@ -308,7 +359,7 @@ def _step(
         stacks = cast(Any, wrapper.stacked_obs)
         single = getattr(stacks, "sub_stacked_observations", {INPUT: stacks})
         axes = {key: stack.repeat_axis for key, stack in single.items()}
-        return Step(Stack(space, axes, stacks.n_stack), wrapper), wrapper.observation_space
+        return Step(Stack(space, axes, stacks.n_stack, exact), wrapper), wrapper.observation_space
     return None, space
 
 

@@ -34,6 +34,7 @@ TRACED_BATCH = 3
 """Neither of the batches that parity is measured at."""
 ELEMENT_TYPES = {
     "float32": onnx.TensorProto.FLOAT,
+    "float64": onnx.TensorProto.DOUBLE,
     "uint8": onnx.TensorProto.UINT8,
     "int64": onnx.TensorProto.INT64,
 }

@@ -16,6 +16,7 @@ from tyro.conf import Positional, arg
 
 from metamotor import deploy
 from metamotor.deploy.runtime import (
+    INPUT,
     ControlLoop,
     Guard,
     Policy,
@@ -227,15 +228,21 @@ def _gymnasium(policy: AnyPolicy, name: str, mode: str | None, horizon: int | No
         env: Any = gymnasium.make(name, render_mode=mode, max_episode_steps=horizon)
     except gymnasium.error.Error as error:
         raise ValueError(f"cannot make {name}: {error}") from error
-    if not isinstance(env.observation_space, gymnasium.spaces.Box):
-        env = gymnasium.wrappers.FlattenObservation(env)
-    shape, size = env.observation_space.shape, policy.observation_size
     expected = tuple(policy.metadata["action_space"]["shape"])
-    if shape != (size,) or env.action_space.shape != expected:
+    size, acts = policy.observation_size, env.action_space.shape == expected
+    space = env.observation_space
+    # An image is none: its policy takes it as it is.
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) in (0, 2):
+        env = gymnasium.wrappers.FlattenObservation(env)
+    takes = (policy.observation_shapes.get(INPUT), env.observation_space.shape)
+    if takes != ((size,), (size,)) or not acts:
         raise ValueError(
             f"{policy.path} takes {size} observations and gives actions of shape {expected}, but {name} has "
-            f"{env.observation_space} and {env.action_space}"
+            f"{space} and {env.action_space}"
         )
+    if len(expected) > 1:  # a policy gives the numbers of a matrix in a row
+        flat = gymnasium.spaces.utils.flatten_space(env.action_space)
+        env = gymnasium.wrappers.TransformAction(env, lambda row: row.reshape(expected), flat)
     return env
 
 

@@ -7,18 +7,26 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import gymnasium
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from metamotor import deploy, envs, meta
-from metamotor.deploy.runtime import AdaptivePolicy, Episode, Policy
+from metamotor.deploy.runtime import AdaptivePolicy, Episode, Policy, RecurrentPolicy, open_policy
+from tests.deploy.conftest import BOX, Noise
+from tests.meta import toys as toys_module
 
+toys: Any = toys_module
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MISSING = [name for name in ("cmake", "c++") if shutil.which(name) is None]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -126,6 +134,36 @@ def table(episodes: list[Episode]) -> str:
 
 
 @pytest.mark.slow
+def test_cpp_keeps_memories(remembering: RecurrentPolicy, run_policy: Run) -> None:
+    rows = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
+    found = numbers(run_policy(remembering.path, given=lines(rows[:20]) + "\n" + lines(rows[20:])))
+    expected = []
+    for half in (rows[:20], rows[20:]):
+        remembering.reset()
+        expected += [remembering(row) for row in half]
+    np.testing.assert_allclose(found, np.stack(expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [1, 3])
+def test_cpp_keeps_the_digits_that_a_normaliser_needs(
+    frames: int, run_policy: Run, tmp_path: Path
+) -> None:
+    space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    env: Any = DummyVecEnv([lambda: Noise(BOX, space)])
+    env = VecNormalize(VecFrameStack(env, frames) if frames > 1 else env)
+    env.obs_rms.mean[:] = 1e6
+    model: Any = PPO("MlpPolicy", env, seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
+    model.policy.action_net.weight.data.mul_(100.0)
+    policy = open_policy(deploy.export(model, tmp_path / "policy.onnx"))
+    rows = 1e6 + np.random.default_rng(1).normal(size=(40, 2))
+    policy.reset()
+    expected = np.stack([policy(row) for row in rows])
+    found = numbers(run_policy(policy.path, given=lines(rows)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["maml", "mpo", "es"])
 def test_cpp_adapts_as_python_does(name: str, run_policy: Run, tmp_path: Path) -> None:
     learner: Any = {"maml": meta.MAML, "mpo": meta.MPO, "es": meta.ES}[name]
@@ -154,6 +192,41 @@ def test_cpp_adapts_as_python_does(name: str, run_policy: Run, tmp_path: Path) -
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     experience.write_text("0,1\n")
     assert "numbers a line" in run_policy(*words).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("head", "family"),
+    [("hypernetwork", toys.Bandit()), ("film", toys.Bandit()), ("rl2", toys.Line())],
+)
+def test_cpp_remembers_by_every_head_or_says_so(
+    head: Any, family: Any, run_policy: Run, tmp_path: Path
+) -> None:
+    """Choices, too, which the zoo's checkpoint does not make."""
+    kwargs = {"policy_kwargs": {"net_arch": [8]}}
+    learner = meta.MPO(PPO, "MlpPolicy", family, base_kwargs=kwargs, head=head, frozen_episodes=0)
+    with torch.no_grad():  # untrained, it would write the same policy whatever it remembers
+        for parameter in learner.network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    path = deploy.export_adaptation(learner, tmp_path / "adapt.onnx")
+    robot = AdaptivePolicy(path)
+    if head == "rl2":
+        done = run_policy(path, given="0\n")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "acts by its memory alone" in done.stderr
+        return
+    rows = np.random.default_rng(9).normal(size=(50, robot.observation_size)).astype(np.float32)
+    before = np.array([robot.outputs(row) for row in rows])
+    words: list[object] = [path]
+    for update in range(2):
+        episodes = random_episodes(robot, update)
+        (tmp_path / f"{update}.csv").write_text(table(episodes))
+        words += ["--adapt", tmp_path / f"{update}.csv"]
+        robot.adapt_from(episodes)
+    assert np.abs(np.array([robot.outputs(row) for row in rows]) - before).max() > 1e-3
+    expected = np.array([robot(row) for row in rows]).reshape(len(rows), -1)
+    found = numbers(run_policy(*words, given=lines(rows)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 # The ROS 2 example, without ROS --------------------------------------------------------------------
@@ -318,3 +391,122 @@ def test_the_node_is_python_and_the_bridge_needs_no_ros() -> None:
         timeout=60,
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> RecurrentPolicy:
+    """A recurrent policy of the cart-pole whose actions depend on what was before."""
+    env = envs.make("CartPole-v0").make_env()
+    kwargs = {"lstm_hidden_size": 8, "net_arch": [8]}
+    model: Any = RecurrentPPO("MlpLstmPolicy", env, seed=0, device="cpu", policy_kwargs=kwargs)
+    model.policy.action_net.weight.data.mul_(100.0)
+    path = tmp_path_factory.mktemp("remembering") / "cart_pole.onnx"
+    return RecurrentPolicy(deploy.export(model, path, simulate=False))
+
+
+def test_a_memory_is_kept_by_the_bridge_and_begins_anew(
+    remembering: RecurrentPolicy, clock: Clock
+) -> None:
+    scales = {"motor": load("bridge").Scale(1.0)}
+    bridge = load("bridge").Bridge(remembering, SOURCES, scales=scales, clock=clock)
+    rows = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    commands = []
+    for t, row in enumerate(rows):
+        if t == 6:
+            bridge.reset()
+            assert bridge.command() == [0.0]  # nothing has arrived yet, and nothing is remembered
+        clock.now += 20_000_000
+        slider, hinge = row[:2] * [2.4, 2.0], row[2:] * [0.35, 2.0]
+        bridge.receive(["slider", "hinge"], [slider[0], hinge[0]], [slider[1], hinge[1]], [])
+        commands += bridge.command()
+    expected = []
+    for half in (rows[:6], rows[6:]):
+        remembering.reset()
+        expected += [float(remembering(row)[0]) for row in half]
+    np.testing.assert_allclose(commands, expected, rtol=0, atol=1e-5)
+    remembering.reset()
+    assert np.abs(float(remembering(rows[5])[0]) - expected[5]) > 1e-3  # the memory matters
+
+
+def test_what_joints_cannot_feed_is_refused(remembering: RecurrentPolicy) -> None:
+    module = load("bridge")
+    stub: Any = Stub([signal("a", "1")], [signal("motor", "1")])
+    stub.metadata["control_period"] = None
+    with pytest.raises(ValueError, match="names no control period"):
+        module.Bridge(stub, {"a": "hinge/position"})
+    for shapes in ({"camera": (8, 8, 3)}, {"observation": ()}):
+        stub.observation_shapes = shapes
+        with pytest.raises(ValueError, match="joints make one vector of numbers, the policy takes"):
+            module.Bridge(stub, {"a": "hinge/position"})
+
+
+class Node:
+    """What the node asks of rclpy's, and answers of parameters."""
+
+    parameters: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, name: str) -> None:
+        self.services: dict[str, Any] = {}
+        self.published: list[list[float]] = []
+
+    def declare_parameter(self, name: str, default: Any) -> Any:
+        return types.SimpleNamespace(value=self.parameters.get(name, default))
+
+    def create_publisher(self, kind: Any, topic: str, depth: int) -> Any:
+        return types.SimpleNamespace(publish=lambda message: self.published.append(message.data))
+
+    def create_subscription(self, kind: Any, topic: str, callback: Any, profile: Any) -> None:
+        pass
+
+    def create_timer(self, period: float, callback: Any) -> None:
+        pass
+
+    def create_service(self, kind: Any, name: str, callback: Any) -> None:
+        self.services[name] = callback
+
+
+@pytest.fixture
+def rclpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins of what the node imports."""
+    stand_ins: dict[str, dict[str, Any]] = {
+        "rclpy": {},
+        "rclpy.executors": {"ExternalShutdownException": KeyboardInterrupt},
+        "rclpy.node": {"Node": Node},
+        "rclpy.qos": {"qos_profile_sensor_data": None},
+        "rclpy.time": {"Time": None},
+        "sensor_msgs": {},
+        "sensor_msgs.msg": {"JointState": None},
+        "std_msgs": {},
+        "std_msgs.msg": {"Float64MultiArray": types.SimpleNamespace},
+        "std_srvs": {},
+        "std_srvs.srv": {"Trigger": types.SimpleNamespace(Request=None, Response=None)},
+    }
+    for name, contents in stand_ins.items():
+        module = types.ModuleType(name)
+        module.__dict__.update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.usefixtures("rclpy")
+def test_the_node_opens_recurrent_files_and_resets_them(
+    remembering: RecurrentPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load("bridge")
+    sources = [f"{name}={place}" for name, place in SOURCES.items()]
+    parameters = {
+        "policy": str(remembering.path),
+        "sources": sources,
+        "scales": ["motor=8.0"],
+        "max_age": 60.0,
+    }
+    monkeypatch.setattr(Node, "parameters", parameters)
+    node = load("policy_node").PolicyNode()
+    for _ in range(2):
+        for _ in range(2):
+            node.bridge.receive(["slider", "hinge"], [0.5, 0.1], [1.0, 0.2], [])
+            node.act()
+        answer = node.services["~/reset"](None, types.SimpleNamespace())
+        assert answer.success
+    first, second, third, fourth = node.published
+    assert (first, second) == (third, fourth)
+    assert first != second

@@ -49,7 +49,7 @@ class Recorder:
         horizon: steps after which an episode is cut off.
         action_space: what kind of actions they are, as policy files say it: {"type": "Box"} by default, {"type":
             "Discrete"} for one choice, a whole number.
-        observation_type: "float32", as a policy gets them, or "float64".
+        observation_type: "float32" or "float64"; None: as the policy takes them, float32 without one.
         action_type: likewise of actions that are no choices, which are "int64".
         notes: anything else, as JSON has it.
         chunk_seconds: how long steps are kept back [s].
@@ -71,12 +71,16 @@ class Recorder:
         family: str | None = None,
         horizon: int | None = None,
         action_space: Mapping[str, Any] | None = None,
-        observation_type: str = "float32",
+        observation_type: str | None = None,
         action_type: str = "float32",
         notes: Mapping[str, Any] | None = None,
         chunk_seconds: float = 1.0,
     ) -> None:
         stated: Mapping[str, Any] = {} if policy is None else policy.metadata
+        if observation_type is None:
+            inputs = stated.get("inputs") or [{}]
+            is_exact = any(own.get("dtype") == "float64" for own in inputs)
+            observation_type = "float64" if is_exact else "float32"
         for name, kind in (("observation_type", observation_type), ("action_type", action_type)):
             if kind not in ("float32", "float64"):
                 raise ValueError(f"{name} must be float32 or float64, got {kind!r}")
@@ -107,6 +111,7 @@ class Recorder:
             "int64" if is_choice else action_type
         ).newbyteorder("<")
         self._observation_shape = (len(self._description["observations"]),)
+        self._is_choice = is_choice
         self._num_actions = len(self._description["actions"])
         self._action_shape = () if space["type"] == "Discrete" else (self._num_actions,)
         if space["type"] == "Discrete" and self._num_actions != 1:
@@ -242,13 +247,13 @@ class Recorder:
             truncated: the episode was cut off.
 
         Raises:
-            ValueError: if a shape is wrong, or no episode has begun.
+            ValueError: if a shape is wrong, a choice is no whole number, or no episode has begun.
         """
         if not self._running:
             raise ValueError("no episode has begun: call begin() before step(), and after end()")
         seen = np.asarray(observation, self._observation_type)
-        chosen = np.asarray(action, self._action_type)
-        done = chosen if applied is None else np.asarray(applied, self._action_type)
+        chosen = self._as_action(action)
+        done = chosen if applied is None else self._as_action(applied)
         if (
             seen.shape != self._observation_shape
             or chosen.shape != self._action_shape
@@ -348,6 +353,13 @@ class Recorder:
     ) -> None:
         """Close the log, whatever happened."""
         self.close()
+
+    def _as_action(self, given: ArrayLike) -> NDArray[Any]:
+        values = np.asarray(given)
+        # numpy would cut 1.7 to 1.
+        if self._is_choice and values.dtype.kind not in "iub" and (values % 1 != 0).any():
+            raise ValueError(f"a choice is a whole number, got {given!r}")
+        return np.asarray(values, self._action_type)
 
     # How it is written ----------------------------------------------------------------------------
 

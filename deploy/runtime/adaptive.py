@@ -15,8 +15,6 @@ Shapes: O numbers of an observation, A of an action, T steps of an episode.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -26,15 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metamotor.deploy.runtime.acting import (
-    ACTION,
-    LOG_STD,
-    OBSERVATION,
-    Categorical,
-    SwappablePolicy,
-    distribution,
-)
-from metamotor.deploy.runtime.adaptation_file import read, read_document, read_policy
+from metamotor.deploy.runtime.acting import LOG_STD, Categorical, SwappablePolicy
+from metamotor.deploy.runtime.adaptation_file import read
+from metamotor.deploy.runtime.adaptive_file import AdaptiveFile
 from metamotor.deploy.runtime.episodes import Episode
 from metamotor.deploy.runtime.methods import (
     METHODS,
@@ -47,10 +39,9 @@ from metamotor.deploy.runtime.methods import (
     Search,
     Weights,
 )
-from metamotor.deploy.runtime.onnx_file import as_plain, initializers
-from metamotor.deploy.runtime.policy import METADATA_KEY, Policy, Sample
+from metamotor.deploy.runtime.onnx_file import initializers
+from metamotor.deploy.runtime.policy import Sample
 from metamotor.deploy.runtime.session import open_session
-from metamotor.meta.files import write_atomically
 from metamotor.meta.functional.seeds import derive_seed
 
 Array = NDArray[Any]
@@ -71,7 +62,7 @@ class Adapted(NamedTuple):
     """That the update itself took."""
 
 
-class AdaptivePolicy:
+class AdaptivePolicy(AdaptiveFile):
     """A policy file written by `deploy.export_adaptation`: it acts, collects episodes and adapts to its robot.
 
     `act` explores as the learner does when it collects experience, and is followed by `observe`; a call acts without
@@ -97,7 +88,7 @@ class AdaptivePolicy:
         seed: int = 0,
         threads: int = 1,
     ) -> None:
-        self.path = Path(path)
+        super().__init__(Path(path))
         try:
             self._open(read(self.path), episodes, seed, threads)
         except (OSError, ValueError):
@@ -109,16 +100,9 @@ class AdaptivePolicy:
             ) from error
 
     def _open(self, payload: bytes, episodes: int | None, seed: int, threads: int) -> None:
-        session = open_session(payload, threads=threads, source=str(self.path))
-        entries = session.get_modelmeta().custom_metadata_map
-        self._document = read_document(entries, self.path)
-        self._hash = hashlib.sha256(payload).hexdigest()
-        self.policy_file = read_policy(entries, self.path)
-        """The policy inside, with its meta-parameters as weights that may be given anew; empty if it has none."""
+        session = self._describe(payload, threads)
         self.episodes = _whole("episodes", episodes, self._document["episodes"], 1)
         self.seed = _whole("seed", seed, 0, 0)
-        self._distribution = distribution(self._document["action"])
-        self._names = tuple(str(own["name"]) for own in self._document["observations"])
         kind = METHODS[self._document["method"]]
         self._method: Method = kind(session, self._document)
         self._pending: tuple[Array, Array, Array] | None = None
@@ -350,11 +334,6 @@ class AdaptivePolicy:
     # What it is -----------------------------------------------------------------------------------
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """What `deploy.export_adaptation` wrote beside the graphs."""
-        return self._document
-
-    @property
     def weights(self) -> dict[str, Array]:
         """Copies of the weights of the last update, by name."""
         return {name: value.copy() for name, value in self._weights.items()}
@@ -365,54 +344,9 @@ class AdaptivePolicy:
         return self._memory
 
     @property
-    def horizon(self) -> int:
-        """Steps after which an episode is over."""
-        return int(self._document["horizon"])
-
-    @property
-    def control_period(self) -> float | None:
-        """Time between two actions for which the policy was trained [s], or None if the file does not say."""
-        period = self._document.get("control_period")
-        return None if period is None else float(period)
-
-    @property
-    def observation_names(self) -> tuple[str, ...]:
-        """Names of the observation's numbers, in order."""
-        return self._names
-
-    @property
-    def observation_size(self) -> int:
-        """Numbers in one observation, O."""
-        return len(self._names)
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        """Names of the action's numbers, in order."""
-        return tuple(str(own["name"]) for own in self._document["policy"]["actions"])
-
-    @property
-    def action_size(self) -> int:
-        """Numbers in one action, A."""
-        return len(self.action_names)
-
-    @property
     def acting_metadata(self) -> dict[str, Any]:
         """The metadata of the policy as it is adapted: what `save` writes."""
-        own = dict(self._document["policy"])
-        period = self.control_period
-        steps = self._history["steps"]
-        return {
-            **own,
-            "horizon": self.horizon,
-            "weights_sha256": _weights_sha256(self._weights),
-            "adapted": {
-                "updates": self.updates,
-                **self._history,
-                "robot_seconds": None if period is None else steps * period,
-                "base_weights_sha256": own.get("weights_sha256"),
-                "adaptation_sha256": self._hash,
-            },
-        }
+        return self._described(self._weights, self.updates, self._history)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the policy of the last update as a plain file for `Policy`, whole or not at all; return where.
@@ -422,19 +356,7 @@ class AdaptivePolicy:
         Raises:
             ValueError: if the path does not end in ".onnx", or this policy is nothing without its memory.
         """
-        target = Path(path)
-        if target.suffix != ".onnx":
-            raise ValueError(f"the policy file must be called *.onnx, got {target}")
-        if not self.policy_file:
-            raise ValueError(
-                f"{self.path.name} acts by its memory alone (head 'rl2'): there is no policy to save apart from it"
-            )
-        graph = as_plain(self.policy_file, self._weights, (ACTION,), {})
-        about = {**self.acting_metadata, **self._checks(graph)}
-        metadata = {METADATA_KEY: json.dumps(about, allow_nan=False)}
-        written = as_plain(graph, {}, (ACTION,), metadata)
-        write_atomically(target, written, Policy)
-        return target
+        return self._written_to(Path(path), self._weights, self.acting_metadata, self._policy)
 
     def __repr__(self) -> str:
         """Return the file, how it adapts, and how far it has."""
@@ -529,84 +451,9 @@ class AdaptivePolicy:
         self._start_update()
         return told
 
-    def _checked(self, observation: ArrayLike) -> Array:
-        """Return an observation as float32, or refuse it."""
-        try:
-            values = np.asarray(observation)
-            if values.dtype != np.float32:
-                if values.dtype.kind not in "fiu":
-                    raise TypeError
-                with np.errstate(
-                    over="ignore"
-                ):  # too large for float32: refused with its name below
-                    values = values.astype(np.float32)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"{self.path.name} expects an observation of {len(self._names)} real numbers, got {observation!r:.80}"
-            ) from None
-        if values.shape != (len(self._names),):
-            raise ValueError(
-                f"{self.path.name} expects an observation of shape ({len(self._names)},), got {values.shape}"
-            )
-        if not np.isfinite(values).all():
-            named = zip(self._names, values, strict=True)
-            broken = [f"{name} = {value}" for name, value in named if not np.isfinite(value)]
-            raise ValueError(
-                f"{self.path.name} got an observation that is not finite: {', '.join(broken[:8])}"
-            )
-        return values
-
-    def _recorded(self, index: int, episode: Sequence[Any]) -> Episode:
-        """Return a recorded episode as one of this policy's own, or refuse it."""
-        try:
-            observations, actions, rewards = (np.asarray(part) for part in episode)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"episode {index} must be observations (T, O), actions (T, A) and rewards (T,): {error}"
-            ) from None
-        steps = len(rewards) if rewards.ndim == 1 else 0
-        if not steps:
-            raise ValueError(
-                f"the rewards of episode {index} must be one number a step, got the shape {rewards.shape}"
-            )
-        if observations.shape != (steps, len(self._names)):
-            raise ValueError(
-                f"the observations of episode {index} must have the shape ({steps}, {len(self._names)}), one row a "
-                f"reward, got {observations.shape}"
-            )
-        for name, part in (("observations", observations), ("rewards", rewards)):
-            if part.dtype.kind not in "fiu" or not np.isfinite(part).all():
-                raise ValueError(f"the {name} of episode {index} are not finite numbers")
-        self._distribution.check(actions, steps)
-        kind = np.int64 if actions.ndim == 1 else np.float32
-        return Episode(
-            observations.astype(np.float32), actions.astype(kind), rewards.astype(np.float64)
-        )
-
-    def _checks(self, graph: bytes) -> dict[str, Any]:
-        """Return by what `deploy.verify` checks the file: what the policy inside says of itself is of other weights."""
-        assert self._policy is not None
-        inputs = self._document["policy"]["reference"]["inputs"]
-        observations = np.array(inputs[OBSERVATION], np.float32)
-        actions = [self._policy(observation)[0].flatten().tolist() for observation in observations]
-        return {
-            "graph_sha256": hashlib.sha256(graph).hexdigest(),
-            "reference": {"inputs": inputs, "outputs": {ACTION: actions}},
-            "parity": None,
-        }
-
 
 def _whole(name: str, given: Any, default: Any, least: int) -> int:
     value = default if given is None else given
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return int(value)
-
-
-def _weights_sha256(weights: Weights) -> str:
-    """Return the hash of weights: names, types, shapes and bytes in the order of the names."""
-    digest = hashlib.sha256()
-    for name, values in sorted(weights.items()):
-        digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()

@@ -18,15 +18,16 @@ class Bound(threading.local):
 
     Args:
         session: with one input and one output, both with a batch axis in front.
-        size: numbers in a row of the input, float32.
+        size: numbers in a row of the input.
+        dtype: of the input.
         example: (1, ...) an output of one row, for its shape and type.
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, size: int, example: NDArray[Any]
+        self, session: onnxruntime.InferenceSession, size: int, dtype: str, example: NDArray[Any]
     ) -> None:
         # A subclass of threading.local is initialised once in each thread that uses it.
-        source, target = np.zeros((1, size), np.float32), np.zeros_like(example)
+        source, target = np.zeros((1, size), dtype), np.zeros_like(example)
         self._row, self._result = source[0], target[0, ...]
         self._binding = session.io_binding()
         for bind, item, array in (
@@ -36,7 +37,7 @@ class Bound(threading.local):
             bind(item.name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         self._run = session.run_with_iobinding
 
-    def __call__(self, row: NDArray[np.float32]) -> NDArray[Any]:
+    def __call__(self, row: NDArray[Any]) -> NDArray[Any]:
         """Return the output for one row (size,), in an array of the caller's own."""
         self._row[:] = row
         self._run(self._binding)

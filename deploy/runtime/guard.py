@@ -337,8 +337,8 @@ class _Told:
             return told
         space = metadata.get("action_space") or {}
         told.discrete = space.get("type") in ("Discrete", "MultiDiscrete", "MultiBinary")
-        if "shape" in space or signals:
-            told.action_shape = tuple(space.get("shape", (len(signals),)))
+        # The numbers of a matrix stand in a row.
+        told.action_shape = () if space.get("shape") == [] else (len(signals),)
         for name, none in (("low", -math.inf), ("high", math.inf)):
             edges = [none if signal.get(name) is None else signal[name] for signal in signals]
             setattr(told, name, np.array(edges).reshape(told.action_shape) if edges else None)
@@ -360,7 +360,7 @@ def _shape(given: Sequence[int] | None) -> tuple[int, ...] | None:
 
 def _is_finite(values: Array) -> bool:
     # The sum of squares is finite only if every entry is, and takes a third of the time to ask all of them.
-    if values.ndim == 1 and values.dtype == np.float32 and math.isfinite(values.dot(values)):
+    if values.ndim == 1 and values.dtype.kind == "f" and math.isfinite(values.dot(values)):
         return True
     return bool(np.isfinite(values).all())
 

@@ -17,7 +17,7 @@ class Input:
 
     Args:
         name: of the input.
-        dtype: "float32", "uint8" or "int64".
+        dtype: "float32", "float64", "uint8" or "int64".
         shape: of one observation.
         names: of its numbers; a single one for an image.
         limits: number of choices of each number, for int64.
@@ -36,7 +36,7 @@ class Input:
         source: str,
         alone: bool,
     ) -> None:
-        if dtype not in ("float32", "uint8", "int64"):
+        if dtype not in ("float32", "float64", "uint8", "int64"):
             raise ValueError(f"an input of type {dtype!r}")
         self.name, self.dtype, self.shape = name, dtype, shape
         self.size = int(np.prod(shape))
@@ -45,7 +45,7 @@ class Input:
         self._limits = np.array(limits, np.int64).reshape(shape) if dtype == "int64" else None
         self._what = "an observation" if alone else f"{name!r}"
         self._source = source
-        self._vector = dtype == "float32" and len(shape) == 1
+        self._is_real = dtype in ("float32", "float64")
         self._dims = len(shape)
 
     def batch(self, observation: Any) -> tuple[NDArray[Any], bool]:
@@ -69,7 +69,7 @@ class Input:
                 f"{values.shape}"
             )
         # A NaN would pass through the network and come out as a NaN for the motors.
-        if self.dtype == "float32" and not np.isfinite(batch).all():
+        if self._is_real and not np.isfinite(batch).all():
             raise ValueError(self._not_finite(batch, np.asarray(observation)))
         if self._limits is not None and not ((batch >= 0) & (batch < self._limits)).all():
             raise ValueError(
@@ -83,15 +83,15 @@ class Input:
 
     def draw(self, rng: np.random.Generator) -> NDArray[Any]:
         """Return a random observation."""
-        if self.dtype == "float32":
-            return rng.standard_normal(self.shape, dtype=np.float32)
+        if self._is_real:
+            return rng.standard_normal(self.shape).astype(self.dtype)
         high = 256 if self._limits is None else self._limits
         return np.asarray(rng.integers(0, high, self.shape)).astype(self.dtype)
 
     def _converted(self, values: NDArray[Any]) -> NDArray[Any]:
-        kinds = {"float32": "fiu", "int64": "iu", "uint8": ""}[self.dtype]
+        kinds = {"int64": "iu", "uint8": ""}.get(self.dtype, "fiu")
         if values.dtype.kind not in kinds:
-            wanted = "real numbers" if self.dtype == "float32" else self.dtype
+            wanted = "real numbers" if self._is_real else self.dtype
             raise ValueError(
                 f"{self._source} expects {self._what} of {wanted}, got dtype {values.dtype}"
             )
@@ -108,7 +108,7 @@ class Input:
             return f"{said}`observation, info = env.reset()`"
         return f"{said}a {type(observation).__name__} of {len(observation)} parts that differ in length"
 
-    def _not_finite(self, batch: NDArray[np.float32], given: NDArray[Any]) -> str:
+    def _not_finite(self, batch: NDArray[Any], given: NDArray[Any]) -> str:
         flat, given = batch.reshape(len(batch), -1), given.reshape(len(batch), -1)
         rows, columns = np.nonzero(~np.isfinite(flat))
         entries = [

@@ -6,6 +6,7 @@ Only the few fields that hold weights, names and metadata are looked into; all o
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,6 +28,19 @@ DIMS, DATA_TYPE, TENSOR_NAME, RAW_DATA = 1, 2, 8, 9
 VALUE_NAME, KEY, VALUE = 1, 1, 2
 FLOAT = 1
 """The data type of float32."""
+
+
+def graph_sha256(model: bytes) -> str:
+    """Return the hash of an ONNX model without its metadata.
+
+    Raises:
+        ValueError: if the model is damaged.
+    """
+    digest = hashlib.sha256()
+    for number, kind, content in _fields(memoryview(model)):
+        if number != METADATA:
+            digest.update(encoded(number, kind, content))
+    return digest.hexdigest()
 
 
 def initializers(model: bytes) -> dict[str, Array]:

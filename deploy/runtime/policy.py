@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from metamotor.deploy.runtime.bound import Bound
 from metamotor.deploy.runtime.inputs import inputs_of
+from metamotor.deploy.runtime.onnx_file import graph_sha256
 from metamotor.deploy.runtime.screening import read_model
 from metamotor.deploy.runtime.session import open_session
 
@@ -30,6 +31,14 @@ INPUT, OUTPUT = "observation", "action"
 """Names of the graph's input, if the observation is no dictionary, and of its output."""
 NOISE, LOG_PROB, RAW_OUTPUT = "noise", "log_prob", "raw_action"
 """Names of what a stochastic policy's graph takes and gives besides."""
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int64)": "int64",
+}
+"""What numpy calls onnxruntime's types."""
 
 Observation = ArrayLike | Mapping[str, ArrayLike]
 Feed = dict[str, NDArray[Any]]
@@ -190,9 +199,10 @@ class PolicyFile(ABC):
         """Return the action.
 
         Args:
-            observation: one observation or a batch of them. A vector (O,) or (N, O) of any real number type, computed
-                in float32; an image in the shape and type of its space; a choice as a whole number; for a
-                dictionary, a mapping of these.
+            observation: one observation or a batch of them. A vector (O,) or (N, O) of any real number type, rounded
+                to that of the file (`metadata["inputs"]`: float32, or float64 where its normaliser needs the digits);
+                an image in the shape and type of its space; a choice as a whole number; for a dictionary, a mapping of
+                these.
             deterministic: for a stochastic policy: give the most likely action, as without noise.
 
         Returns:
@@ -200,7 +210,7 @@ class PolicyFile(ABC):
             policy with a single choice (`Discrete`) gives shapes () and (N,).
 
         Raises:
-            ValueError: if the shape is wrong, or an entry is not a finite number in float32.
+            ValueError: if the shape is wrong, or an entry is not a finite number in the type of the file.
         """
         feed, n, single = self._feed(observation)
         if self._noise is not None:
@@ -232,9 +242,18 @@ class PolicyFile(ABC):
             return Sample(action, log_prob, raw)
         return Sample(action[0, ...], log_prob[0, ...], None if raw is None else raw[0])
 
-    def reset(self) -> None:
-        """Begin an episode: what is remembered goes back to its start, and noise that is held is drawn anew."""
-        self._held = None
+    def reset(self, rows: ArrayLike | None = None) -> None:
+        """Begin an episode: what is remembered goes back to its start, and noise that is held is drawn anew.
+
+        Args:
+            rows: of a batch, those that begin one (indices, or a mask of N); None: all.
+        """
+        if rows is None:
+            self._held = None
+        elif self._held is not None:
+            begins = np.zeros(len(self._held), dtype=bool)
+            begins[np.asarray(rows)] = True
+            self._held[begins] = self._noise_of(int(begins.sum()))
 
     def __repr__(self) -> str:
         """Return the file, the algorithm and the sizes."""
@@ -281,19 +300,23 @@ class PolicyFile(ABC):
         if self._held is not None and len(self._held) == n and (hold == 0 or self._left > 0):
             self._left -= 1
             return self._held
-        shape = (n, *self._noise["shape"])
-        match self._noise["distribution"]:
-            case "normal":
-                drawn = self._rng.standard_normal(shape, dtype=np.float32)
-            case "gumbel":
-                drawn = self._rng.gumbel(size=shape).astype(np.float32)
-            case "logistic":
-                drawn = self._rng.logistic(size=shape).astype(np.float32)
-            case _:
-                drawn = self._rng.random(shape, dtype=np.float32)
+        drawn = self._noise_of(n)
         if hold != 1:
             self._held, self._left = drawn, hold - 1
         return drawn
+
+    def _noise_of(self, n: int) -> NDArray[np.float32]:
+        assert self._noise is not None
+        shape = (n, *self._noise["shape"])
+        match self._noise["distribution"]:
+            case "normal":
+                return self._rng.standard_normal(shape, dtype=np.float32)
+            case "gumbel":
+                return self._rng.gumbel(size=shape).astype(np.float32)
+            case "logistic":
+                return self._rng.logistic(size=shape).astype(np.float32)
+            case _:
+                return self._rng.random(shape, dtype=np.float32)
 
     def _zero_noise(self, n: int) -> NDArray[np.float32]:
         assert self._noise is not None
@@ -327,7 +350,7 @@ class PolicyFile(ABC):
     def _check_graph(self) -> None:
         found = {
             item.name: (
-                item.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32"),
+                _DTYPES.get(item.type, item.type),
                 [size if isinstance(size, int) else None for size in item.shape],
             )
             for item in self._session.get_inputs()
@@ -384,6 +407,7 @@ class Policy(PolicyFile):
 
     _bound: Bound | None = None
     _shape: tuple[int, ...] = ()
+    _dtypes: tuple[Any, ...] = ()
 
     def __call__(self, observation: Observation, *, deterministic: bool = False) -> NDArray[Any]:
         """Return the action; arguments, result and errors are those of `PolicyFile`."""
@@ -393,7 +417,7 @@ class Policy(PolicyFile):
             self._bound is not None
             and isinstance(observation, np.ndarray)
             and observation.shape == self._shape
-            and observation.dtype == np.float32
+            and observation.dtype in self._dtypes
             and math.isfinite(observation.dot(observation))
         ):
             return self._bound(observation)
@@ -408,12 +432,14 @@ class Policy(PolicyFile):
         if (
             item is not None
             and self._noise is None
-            and item.dtype == "float32"
+            and item.dtype in ("float32", "float64")
             and len(item.shape) == 1
         ):
             example = self._run(self._outputs, {INPUT: item.zero()[np.newaxis]})[0]
             self._shape = item.shape
-            self._bound = Bound(self._session, item.size, example)
+            self._bound = Bound(self._session, item.size, item.dtype, example)
+            # Those that go in as they are; of another type, what is too large has to be found first.
+            self._dtypes = (np.dtype(item.dtype), np.dtype(np.float32))
         super()._warm_up()
 
     def _check_kind(self) -> None:
@@ -432,13 +458,21 @@ def read_policy(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, is not a policy of metamotor, or was written by a newer one.
+        ValueError: if it is damaged or was changed, is not a policy of metamotor, or was written by a newer one.
     """
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
     file = Path(path)
-    session = open_session(_read(file), threads=threads, source=str(file))
-    return session, _read_metadata(session, file)
+    payload = _read(file)
+    session = open_session(payload, threads=threads, source=str(file))
+    metadata = _read_metadata(session, file)
+    # A weight with a bit turned is as good a weight as any: nothing else would tell.
+    if metadata.get("graph_sha256", (found := graph_sha256(payload))) != found:
+        raise ValueError(
+            f"{path} was changed after it was written: its graph is not the one that its metadata has the hash of; "
+            "copy or export it again"
+        )
+    return session, metadata
 
 
 def _read(path: Path) -> bytes:

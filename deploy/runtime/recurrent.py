@@ -35,8 +35,8 @@ class RecurrentPolicy(PolicyFile):
 
     def reset(self, rows: ArrayLike | None = None) -> None:
         """Begin an episode: forget all, or only the given rows of a batch (indices, or a mask of N)."""
+        super().reset(rows)
         if rows is None:
-            super().reset()
             self._memory = None
         elif self._memory is not None:
             for name, axis, value in self._initial:

@@ -167,16 +167,24 @@ struct Tensor {
   std::vector<std::int64_t> shape;
   std::vector<float> floats;
   std::vector<std::int64_t> integers;
-  bool is_integer = false;
+  Row doubles;
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 
   static Tensor of(std::vector<std::int64_t> shape, std::vector<float> values) {
-    return {std::move(shape), std::move(values), {}, false};
+    return {std::move(shape), std::move(values), {}, {}, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
   }
   static Tensor of(std::vector<std::int64_t> shape, std::vector<std::int64_t> values) {
-    return {std::move(shape), {}, std::move(values), true};
+    return {std::move(shape), {}, std::move(values), {}, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64};
   }
-  void* data() { return is_integer ? static_cast<void*>(integers.data()) : floats.data(); }
-  std::size_t bytes() const { return is_integer ? 8 * integers.size() : 4 * floats.size(); }
+  static Tensor of(std::vector<std::int64_t> shape, Row values) {
+    return {std::move(shape), {}, {}, std::move(values), ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE};
+  }
+  bool is_integer() const { return type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64; }
+  void* data() {
+    if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE) return doubles.data();
+    return is_integer() ? static_cast<void*>(integers.data()) : floats.data();
+  }
+  std::size_t bytes() const { return 8 * (integers.size() + doubles.size()) + 4 * floats.size(); }
 };
 
 using Tensors = std::map<std::string, Tensor>;
@@ -226,7 +234,7 @@ class Session {
       OrtValue* value = nullptr;
       check(api()->CreateTensorWithDataAsOrtValue(
           memory_.get(), tensor.data(), tensor.bytes(), tensor.shape.data(), tensor.shape.size(),
-          tensor.is_integer ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &value));
+          tensor.type, &value));
       held.emplace_back(value, api()->ReleaseValue);
       given.push_back(value);
       input_names.push_back(name.c_str());
@@ -278,6 +286,7 @@ class Session {
     std::size_t rank = 0;
     check(api()->GetDimensionsCount(info.get(), &rank));
     Tensor found;
+    found.type = type;
     found.shape.resize(rank);
     check(api()->GetDimensions(info.get(), found.shape.data(), rank));
     std::size_t count = 1;
@@ -287,8 +296,9 @@ class Session {
     if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) {
       found.floats.assign(static_cast<float*>(data), static_cast<float*>(data) + count);
     } else if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64) {
-      found.is_integer = true;
       found.integers.assign(static_cast<std::int64_t*>(data), static_cast<std::int64_t*>(data) + count);
+    } else if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE) {
+      found.doubles.assign(static_cast<double*>(data), static_cast<double*>(data) + count);
     } else {
       fail("the graph gives numbers of a type that this program does not know");
     }
@@ -639,19 +649,20 @@ Tensor initial(const Json& state) {
     count *= static_cast<std::size_t>(found.shape.back());
   }
   const Json& value = state["initial"];
-  if (state["dtype"].string != "float32") fail("this program keeps memories of float32 only");
-  found.floats = value.kind == Json::number ? std::vector<float>(count, static_cast<float>(value.value))
-                                            : to_floats(value.numbers());
-  if (found.floats.size() != count) fail("the memory's start does not have its shape");
-  return found;
+  const Row start = value.kind == Json::number ? Row(count, value.value) : value.numbers();
+  if (start.size() != count) fail("the memory's start does not have its shape");
+  const std::string& type = state["dtype"].string;
+  if (type == "float64") return Tensor::of(found.shape, start);
+  if (type != "float32") fail("this program keeps memories of float32 and float64 only");
+  return Tensor::of(found.shape, to_floats(start));
 }
 
 /// Print an action with all the digits that a float has.
 void print(const Tensor& action) {
-  const std::size_t count = action.is_integer ? action.integers.size() : action.floats.size();
+  const std::size_t count = action.is_integer() ? action.integers.size() : action.floats.size();
   for (std::size_t i = 0; i < count; ++i) {
     if (i) std::putchar(',');
-    if (action.is_integer)
+    if (action.is_integer())
       std::printf("%lld", static_cast<long long>(action.integers[i]));
     else
       std::printf("%.9g", static_cast<double>(action.floats[i]));
@@ -662,6 +673,8 @@ void print(const Tensor& action) {
 /// Answer each observation that is read with an action.
 void serve(const Session& session, const Json& metadata, const Tensors& weights) {
   const std::size_t size = metadata["observations"].items.size();
+  // Where the file's normaliser needs digits that a float does not have.
+  const bool is_double = metadata.has("inputs") && metadata["inputs"].items.at(0)["dtype"].string == "float64";
   Tensors start;
   std::vector<std::pair<std::string, std::string>> states;
   if (metadata.has("state")) {
@@ -694,7 +707,8 @@ void serve(const Session& session, const Json& metadata, const Tensors& weights)
     const Row row = parse_line(line, "the input");
     if (row.size() != size)
       fail("expected an observation of " + std::to_string(size) + " numbers, got " + std::to_string(row.size()));
-    feed["observation"] = Tensor::of({1, static_cast<std::int64_t>(size)}, to_floats(row));
+    const std::vector<std::int64_t> shape{1, static_cast<std::int64_t>(size)};
+    feed["observation"] = is_double ? Tensor::of(shape, row) : Tensor::of(shape, to_floats(row));
     for (const float value : feed["observation"].floats)
       if (!std::isfinite(value)) fail("an observation is not finite in float32");
     Tensors made = session.run(feed, wanted);

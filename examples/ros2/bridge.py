@@ -48,8 +48,11 @@ class Scale:
 class Bridge:
     """JointStates in, commands out, once in every control period.
 
+    A policy that remembers is to be told when an episode begins (`reset`); periods in which nothing fit to be seen had
+    arrived are no part of what it remembers.
+
     Args:
-        policy: a policy file that was opened, or what acts like one.
+        policy: a policy file that was opened, with memory or without, or what acts like one.
         sources: where each of the policy's observations comes from: "joint/position" by its name in the file.
         scales: SI units of signals whose unit is not a multiple of one.
         max_age: how old the oldest joint's state may be [s].
@@ -57,7 +60,8 @@ class Bridge:
         clock: the monotonic clock [ns].
 
     Raises:
-        ValueError: if an observation has no source, or a source or a unit makes no sense.
+        ValueError: if an observation has no source, a source or a unit makes no sense, or the policy takes other than
+            one vector, or names no control period.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Bridge:
         safe: Any = "zero",
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.period = float(policy.metadata["control_period"])
+        self.period = _period(policy)
         self.guard = Guard(policy, safe=safe, max_age=max_age, clock=clock)
         self.late = 0
         """Control periods that passed without a command."""
@@ -87,6 +91,7 @@ class Bridge:
         self._scales = [scales.get(str(own["name"])) or Scale.of(own) for own in observations]
         self._commands = [scales.get(str(own["name"])) or Scale.of(own) for own in actions]
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        self.guard.reset()  # whatever the policy remembers of other use
 
     def receive(
         self,
@@ -151,6 +156,20 @@ class Bridge:
         counts = {**self.guard.counts, **({"late": self.late} if self.late else {})}
         wrong = ", ".join(f"{cause} {count}" for cause, count in counts.items())
         return f"{self.guard.calls} commands; {wrong or 'none was replaced'}"
+
+
+def _period(policy: Any) -> float:
+    """Return the control period of a policy that can be driven [s]."""
+    shapes = getattr(policy, "observation_shapes", {})
+    # A dictionary, an image or a choice: the guard would count an exception in every period.
+    if getattr(policy, "dictionary", False) or any(len(shape) != 1 for shape in shapes.values()):
+        raise ValueError(f"joints make one vector of numbers, the policy takes {shapes}")
+    period = policy.metadata.get("control_period")
+    if period is None:
+        raise ValueError(
+            'the policy names no control period: export it with metadata={"control_period": …} [s]'
+        )
+    return float(period)
 
 
 def _place(name: str, source: str) -> tuple[str, str]:

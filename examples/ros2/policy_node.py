@@ -19,8 +19,9 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
 
-from metamotor.deploy.runtime import Policy
+from metamotor.deploy.runtime import open_policy
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -29,7 +30,7 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 class PolicyNode(Node):
-    """Subscribes to `joint_states`, publishes on `commands` once in every control period."""
+    """Subscribes to `joint_states`, publishes on `commands` once a control period; `~/reset` begins an episode."""
 
     def __init__(self) -> None:
         super().__init__("metamotor_policy")
@@ -38,7 +39,7 @@ class PolicyNode(Node):
         max_age = self.declare_parameter("max_age", 0.1).value
         scales = self.declare_parameter("scales", [""]).value
         self.bridge = Bridge(
-            Policy(path),
+            open_policy(path),
             pairs(sources),
             scales={name: Scale(float(factor)) for name, factor in pairs(scales).items()},
             max_age=max_age,
@@ -46,6 +47,7 @@ class PolicyNode(Node):
         self.publisher = self.create_publisher(Float64MultiArray, "commands", 1)
         # Best effort and one deep: a state that comes late is worth nothing.
         self.create_subscription(JointState, "joint_states", self.receive, qos_profile_sensor_data)
+        self.create_service(Trigger, "~/reset", self.reset)
         self.create_timer(self.bridge.period, self.act)
         self.create_timer(10.0, lambda: self.get_logger().info(self.bridge.report()))
 
@@ -56,6 +58,12 @@ class PolicyNode(Node):
         self.bridge.receive(
             message.name, message.position, message.velocity, message.effort, age=age
         )
+
+    def reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Begin an episode, as asked by the service."""
+        self.bridge.reset()
+        response.success, response.message = True, self.bridge.report()
+        return response
 
     def act(self) -> None:
         """Publish the commands of this period."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 import warnings
@@ -20,7 +21,8 @@ from stable_baselines3 import PPO
 from torch import nn
 
 from metamotor import deploy, envs, meta
-from metamotor.deploy.runtime import INPUT, OUTPUT, open_session
+from metamotor.deploy.metadata import graph_sha256
+from metamotor.deploy.runtime import INPUT, METADATA_KEY, OUTPUT, open_session
 from metamotor.meta.actors import MLP
 from metamotor.meta.hypernetwork import ContextNetwork
 from metamotor.meta.threads import one_torch_thread
@@ -360,7 +362,7 @@ def as_int8(path: Path) -> Path:
     )  # the exporter's shapes, which the quantiser takes for wrong
     target = path.with_name(f"{path.stem}-int8.onnx")
     quantize_dynamic(model, target, weight_type=QuantType.QInt8)
-    return target
+    return _rehashed(onnx.load(target), target)
 
 
 def as_float16(path: Path) -> Path:
@@ -381,5 +383,12 @@ def as_float16(path: Path) -> Path:
         nodes.remove(node)
         known |= set(node.output)
         converted.graph.node.append(node)
-    onnx.save(converted, target)
+    return _rehashed(converted, target)
+
+
+def _rehashed(model: onnx.ModelProto, target: Path) -> Path:
+    """Write a policy whose graph is another on purpose; return where."""
+    (entry,) = (own for own in model.metadata_props if own.key == METADATA_KEY)
+    entry.value = json.dumps(json.loads(entry.value) | {"graph_sha256": graph_sha256(model)})
+    onnx.save(model, target)
     return target

@@ -88,6 +88,28 @@ def test_a_choice_is_one_whole_number(tmp_path: Path) -> None:
     assert stage.batch.actions.dtype == np.int64
 
 
+def test_a_choice_that_is_no_whole_number_is_refused_and_not_cut_off(tmp_path: Path) -> None:
+    for kind, action in (
+        ("Discrete", 1.7),
+        ("Discrete", float("nan")),
+        ("MultiDiscrete", [1, 0.5]),
+        ("MultiBinary", [True, 0.5]),
+    ):
+        names = ["a"] if kind == "Discrete" else ["a", "b"]
+        path = tmp_path / f"{kind}-{action}.mcap"
+        with deploy.Recorder(
+            path, observations=["x"], actions=names, action_space={"type": kind}
+        ) as log:
+            log.begin()
+            whole: Any = 1.0 if kind == "Discrete" else [1.0, 0.0]
+            log.step([0.0], whole, 0.0, observed_ns=1, acted_ns=2)
+            with pytest.raises(ValueError, match="a choice is a whole number, got"):
+                log.step([0.0], action, 0.0, observed_ns=3, acted_ns=4)
+            with pytest.raises(ValueError, match="a choice is a whole number, got"):
+                log.step([0.0], whole, 0.0, observed_ns=3, acted_ns=4, applied=action)
+        assert len(deploy.read_log(path).episodes[0].steps) == 1
+
+
 def test_episodes_without_an_end_are_ended_by_what_follows(tmp_path: Path) -> None:
     with deploy.Recorder(tmp_path / "run.mcap", **NAMES) as log:
         for _ in range(2):

@@ -9,17 +9,18 @@ import sb3_contrib
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3 import DDPG, DQN, SAC, TD3
+from stable_baselines3 import DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from metamotor import deploy
 from metamotor.deploy import parity
 from metamotor.deploy.graph import PolicyGraph
-from metamotor.deploy.observations import pipeline_of
-from metamotor.deploy.runtime import Policy
+from metamotor.deploy.observations import pipeline_of, statistics_of
+from metamotor.deploy.runtime import Policy, open_policy
 from metamotor.deploy.sequences import random_sequences
 from metamotor.deploy.tracing import to_onnx
-from tests.deploy.conftest import BOX, SIZE, Exporter, make_model, predict, sample
+from tests.deploy.conftest import BOX, SIZE, Exporter, Noise, make_model, predict, sample
 
 
 def assert_same_actions(
@@ -336,3 +337,129 @@ def test_a_nan_never_passes() -> None:
     for error, tolerance in ((nan, 1e-6), (inf, inf), (0.0, nan), (nan, nan), (2e-3, 1e-2)):
         assert not parity.Parity(1, error, tolerance, 0.0).passed
     assert parity.Parity(1, 1e-6, 1e-6, 0.0).passed
+
+
+FAR_OFF = 1e6
+"""Numbers of float32 lie 0.06 apart there, which is much to a deviation of 1."""
+
+
+def far_off(space: spaces.Space[Any], *, frames: int = 1, inside: bool = False) -> Any:
+    """A model of observations with a large offset, its normaliser behind the stack of frames or inside of it."""
+    env: Any = DummyVecEnv([lambda: Noise(BOX, space)])
+    if frames > 1 and not inside:
+        env = VecFrameStack(env, frames)
+    keys = [key for key, part in getattr(space, "spaces", {}).items() if part.dtype != np.uint8]
+    env = VecNormalize(env, norm_obs_keys=keys or None)
+    for statistics in statistics_of(env).values():
+        statistics.mean[:] = FAR_OFF
+    if frames > 1 and inside:
+        env = VecFrameStack(env, frames)
+    kind = "MultiInputPolicy" if keys else "MlpPolicy"
+    model: Any = PPO(kind, env, seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
+    model.policy.action_net.weight.data.mul_(100.0)
+    return model
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int64, np.float32])
+def test_digits_that_a_normaliser_needs_are_not_rounded_away(exported: Exporter, kind: Any) -> None:
+    model = far_off(spaces.Box(-(2**60), 2**60, (SIZE,), kind))
+    policy = exported(model)
+    exact = kind != np.float32
+    assert policy.metadata["inputs"][0]["dtype"] == ("float64" if exact else "float32")
+    rng = np.random.default_rng(0)
+    observations = (FAR_OFF + 3 * rng.normal(size=(100, SIZE))).astype(kind)
+    assert_same_actions(model, policy, observations=observations)
+    if exact:  # by the short way and the long one
+        row = np.asarray(observations[0], np.float64)
+        np.testing.assert_array_equal(policy(row), policy(row.tolist()))
+        narrow = row.astype(np.float32)
+        np.testing.assert_array_equal(policy(narrow), policy(np.asarray(narrow, np.float64)))
+        with pytest.raises(ValueError, match=r"not finite: obs\.2 = nan"):
+            policy(np.where(np.arange(SIZE) == 2, np.nan, row))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_frames_keep_their_digits_until_they_are_normalised(tmp_path: Path, inside: bool) -> None:
+    model = far_off(spaces.Box(-np.inf, np.inf, (2,), np.float64), frames=3, inside=inside)
+    policy = open_policy(deploy.export(model, tmp_path / "policy.onnx"))
+    assert policy.metadata["state"][0]["dtype"] == ("float32" if inside else "float64")
+    env = model.get_env()
+    rng = np.random.default_rng(0)
+    rows = FAR_OFF + rng.normal(size=(6, 1, 2))
+    for row in rows:
+        stack = env if inside else env.venv
+        seen = env.venv.normalize_obs(row) if inside else row
+        seen, _ = stack.stacked_obs.update(seen, np.zeros(1, dtype=bool), [{}])
+        observed = seen if inside else env.normalize_obs(seen)
+        expected, _ = model.predict(observed, deterministic=True)
+        np.testing.assert_allclose(policy(row), expected, rtol=0, atol=4e-6)
+
+
+def test_only_what_is_normalised_of_a_dictionary_is_exact(tmp_path: Path) -> None:
+    parts: dict[str, spaces.Space[Any]] = {
+        "far": spaces.Box(-np.inf, np.inf, (2,), np.float64),
+        "image": spaces.Box(0, 255, (36, 36, 1), np.uint8),
+    }
+    model = far_off(spaces.Dict(parts))
+    policy = open_policy(deploy.export(model, tmp_path / "policy.onnx"))
+    kinds = {entry["name"]: entry["dtype"] for entry in policy.metadata["inputs"]}
+    assert kinds == {"far": "float64", "image": "uint8"}
+
+
+class Counting(BaseFeaturesExtractor):
+    """Answers otherwise from call to call."""
+
+    def __init__(self, space: Any) -> None:
+        super().__init__(space, SIZE)
+        self.calls = 0
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return observations * (1 + 0.1 * self.calls)
+
+
+def test_what_is_counted_in_python_is_found_out(tmp_path: Path) -> None:
+    kwargs = {"features_extractor_class": Counting, "net_arch": [8]}
+    model = make_model("PPO", "Box", policy_kwargs=kwargs)
+    with pytest.raises(ValueError, match=r"differs from PPO\.predict .* from call to call"):
+        deploy.export(model, tmp_path / "policy.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_tolerance_hides_nothing() -> None:
+    """One comparison beyond what is ever allowed, with a tolerance far above that, beside one that nearly fails."""
+    wide, near = parity._Found(0.01, 0.05, 0.02), parity._Found(9e-7, 1e-6, 0.0)
+    for found in ([wide, near], [near, wide]):
+        assert not parity.Parity(2, *parity._worst(found, parity.MOST_TOLERANCE)).passed
+
+
+def test_weights_that_cannot_be_exported_are_told(tmp_path: Path) -> None:
+    model = make_model("PPO", "Box", policy_kwargs={"net_arch": [8]})
+    model.policy.double()
+    with pytest.raises(ValueError, match=r"weights of torch\.float64: model\.policy\.float\(\)"):
+        deploy.export(model, tmp_path / "policy.onnx")
+    model.policy.float()
+    layer, weight = model.policy.action_net, model.policy.action_net.weight
+    del layer._parameters["weight"]
+    layer.weight = 2.0 * weight
+    with pytest.raises(ValueError, match="one of its tensors is computed of others"):
+        deploy.export(model, tmp_path / "policy.onnx")
+
+
+class Mirrored(VecFrameStack):
+    """Gives other observations than the wrapper that it derives from."""
+
+    def reset(self) -> Any:
+        return -np.asarray(super().reset())
+
+
+def test_a_wrapper_that_derives_from_a_known_one_is_not_taken_for_it() -> None:
+    inner = DummyVecEnv([lambda: Noise(BOX)])
+    model: Any = PPO("MlpPolicy", Mirrored(inner, 2), device="cpu")
+    pipeline = pipeline_of(model, None)
+    # The file takes what the wrapper gives, as for any wrapper of a user's own.
+    assert pipeline.steps == []
+    assert pipeline.space.shape == (2 * SIZE,)
+    model = PPO("MlpPolicy", Mirrored(VecNormalize(inner), 2), device="cpu")
+    with pytest.raises(ValueError, match="a VecNormalize stands inside of a Mirrored"):
+        pipeline_of(model, None)

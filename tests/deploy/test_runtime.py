@@ -254,3 +254,16 @@ def test_a_dictionary_is_observed_by_its_keys(seeing: Policy) -> None:
 def test_parts_that_are_wrong_are_named(seeing: Policy, observation: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         seeing(observation)
+
+
+def test_a_weight_with_a_bit_turned_is_found_out(policy: Policy, tmp_path: Path) -> None:
+    """onnxruntime takes any number for a weight."""
+    content = bytearray(policy.path.read_bytes())
+    model = onnx.load_from_string(bytes(content))
+    weights = max(model.graph.initializer, key=lambda own: len(own.raw_data)).raw_data
+    content[content.index(weights) + 1001] ^= 4
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(content)
+    for opened in (Policy, open_policy):
+        with pytest.raises(ValueError, match="was changed after it was written: its graph is not"):
+            opened(path)

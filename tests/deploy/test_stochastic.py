@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sb3_contrib import RecurrentPPO
 from scipy import stats
 from stable_baselines3 import TD3
 
 from metamotor import deploy
 from metamotor.deploy.graph import PolicyGraph
 from metamotor.deploy.observations import pipeline_of
-from metamotor.deploy.runtime import Policy
-from tests.deploy.conftest import SIZE, Exporter, make_model, sample
+from metamotor.deploy.runtime import Policy, open_policy
+from tests.deploy.conftest import BOX, SIZE, Exporter, Noise, make_model, sample
 
 SAMPLES = 20_000
 
@@ -121,6 +122,27 @@ def test_held_noise_serves_an_episode(exported: Exporter) -> None:
     assert policy.sample(observation).log_prob == first
     policy.reset()
     assert policy.sample(observation).log_prob != first
+
+
+def test_rows_that_begin_an_episode_get_noise_of_their_own(tmp_path: Path) -> None:
+    kwargs = {"lstm_hidden_size": 4, "net_arch": [4]}
+    model: Any = RecurrentPPO(
+        "MlpLstmPolicy", Noise(BOX), use_sde=True, seed=0, device="cpu", policy_kwargs=kwargs
+    )
+    path = deploy.export(model, tmp_path / "policy.onnx", stochastic=True)
+    policy, other = (open_policy(path, seed=0) for _ in range(2))
+    batch = np.ones((3, SIZE), np.float32)
+    first = policy.sample(batch).raw_action
+    np.testing.assert_array_equal(first, other.sample(batch).raw_action)
+    policy.reset([1])
+    second, expected = policy.sample(batch).raw_action, other.sample(batch).raw_action
+    assert first is not None
+    assert second is not None
+    assert expected is not None
+    np.testing.assert_array_equal(second[[0, 2]], expected[[0, 2]])  # theirs is held
+    assert np.abs(second[1] - first[1]).min() > 1e-3  # from where it started, by other noise
+    policy.reset(np.array([False, False, True]))
+    assert np.abs(policy.sample(batch).raw_action[2] - first[2]).min() > 1e-3  # type: ignore[index]
 
 
 def test_what_is_refused(tmp_path: Path, policy: Policy, drawing: Policy) -> None:

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import gymnasium
 import numpy as np
 import pytest
+import torch
 from stable_baselines3 import PPO
 
 from metamotor import deploy, envs
@@ -278,3 +280,42 @@ def test_a_gymnasium_environment_is_run(metamotor: Program, tmp_path: Path) -> N
     done = metamotor("run", out, "--env", "Nonsense-v1", "--fast")
     assert done.code == 2
     assert "cannot make Nonsense-v1" in done.err
+
+
+class Grid(gymnasium.Env[Any, Any]):
+    """Observations and actions are matrices; a step is worth the first number of the action's second row."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (3, 2))
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2, 2))
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        return np.full((3, 2), 0.5, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert action.shape == (2, 2)
+        return self.reset()[0], float(action[1, 0]), False, False, {}
+
+
+def test_matrices_are_observed_and_acted_by(metamotor: Program, tmp_path: Path) -> None:
+    gymnasium.register("Grid-v0", cast(Any, Grid), max_episode_steps=5)
+    try:
+        out = tmp_path / "policy.onnx"
+        model = PPO("MlpPolicy", Grid(), seed=0, device="cpu")
+        cast(Any, model.policy.action_net).bias.data[:] = torch.tensor([0.1, 0.2, 0.3, 0.4])
+        deploy.export(model, out)
+        action, _ = model.predict(np.full((3, 2), 0.5, np.float32), deterministic=True)
+        words = ("--env", "Grid-v0", "--fast", "--episodes", "1", "--record", tmp_path / "run.mcap")
+        done = metamotor("run", out, *words)
+        assert done.code == 0, done.err
+        assert f"returns of 1 episode: {5 * action[1, 0]:.2f}" in done.out
+        assert "guard: never stepped in" in done.out
+    finally:
+        del gymnasium.registry["Grid-v0"]
+    (episode,) = deploy.read_log(tmp_path / "run.mcap").episodes
+    np.testing.assert_array_equal(episode.steps["observation"], np.full((5, 6), 0.5))
+    np.testing.assert_allclose(episode.steps["applied"][0], action.flatten(), rtol=1e-6)

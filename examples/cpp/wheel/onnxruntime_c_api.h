@@ -27,6 +27,7 @@ enum OrtMemType { OrtMemTypeDefault = 0 };
 enum ONNXTensorElementDataType {
   ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT = 1,
   ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 = 7,
+  ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE = 11,
 };
 
 using Unused = void*;
