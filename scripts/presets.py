@@ -382,6 +382,9 @@ PRESETS = {
     ("XArmPayload-v0", "MPO"): with_encoder(300_000, gamma=0.9),
     ("PandaActuators-v0", "MPO"): with_encoder(300_000, gamma=0.85, gae_lambda=0.8),
     ("QuadrotorHover-v0", "MPO"): with_encoder(400_000, gamma=0.97),
+    ("QuadrotorTrack-v0", "MPO"): with_encoder(500_000, gamma=0.97),
+    ("HopperDynamics-v0", "MPO"): with_encoder(400_000, gamma=0.97),
+    ("Walker2dDynamics-v0", "MPO"): with_encoder(400_000, gamma=0.97),
     ("PointNavigationSparse-v0", "MPO"): with_encoder(500_000, gamma=0.9),
 }
 """By the family's id and the meta-learner's name."""
