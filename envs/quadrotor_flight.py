@@ -1,20 +1,23 @@
 """What the families of the quadrotor have in common: what is hidden, action, observation, reward and end.
 
-Hidden are a payload on the tray and where it lies, one weak rotor, the wind, and how late commands arrive. The action
-is four numbers in ±1 for the autopilot (`robots.rotors`): thrust, about the empty vehicle's weight; roll; pitch; yaw
-rate.
+Hidden are which way round the compass is mounted, a payload on the tray and where it lies, one weak rotor, the wind,
+and how late commands arrive. The action is four numbers in ±1 for the autopilot (`robots.rotors`): thrust, about the
+empty vehicle's weight; roll; pitch; yaw rate.
 The autopilot has no integrators and neither position nor velocity is integrated in the observation: a payload lets a
 policy that does not know it hang too low, and wind, shifted payload or weak rotor make it hang to one side.
 
 A step's reward is 1 / (1 + (d / 0.3 m)²), d being the distance from where the vehicle should be after it: 1 on the
 spot, a half at 30 cm. An episode ends when the vehicle crashes, which is to turn over, to be lower than 0.1 m or more
 than 3 m away; all that it costs is what could have been earned. Positions and velocities are observed in axes that
-turn with the yaw angle: forwards, left, up.
+turn with the yaw angle: forwards, left, up, or, with the compass the wrong way round, backwards, right, up. The yaw
+angle itself is that since the start, from the gyroscopes, which the compass does not touch. A compass turned round is
+what autopilots have a setting for, and what makes a vehicle fly away from where it should be: feedback with the wrong
+sign.
 
 The ranges are ours, but for the latency, which is that of Tan et al. 2018 (arXiv:1804.10332): each of the others alone
 moves the point where feedback with usual gains (6 1/s², 4 1/s) comes to rest by up to 0.3 to 0.7 m. A scripted pilot,
-with the best gains in either case, earns 62 of 100 in hovering if it takes the means for granted, and 87 if it knows
-what is hidden; on the figure of eight 79 and 108 of 125.
+that knows the way of the compass, with the best gains in either case, earns 62 of 100 in hovering if it takes the
+means of the others for granted, and 87 if it knows all that is hidden; on the figure of eight 79 and 108 of 125.
 """
 
 from __future__ import annotations
@@ -93,6 +96,8 @@ class QuadrotorTask(Task):
     """[m/s]."""
     latency: float
     """[s]."""
+    compass: float
+    """1 if it is mounted as it should be, −1 if it is the wrong way round."""
 
     @property
     def weak_rotor(self) -> str:
@@ -128,6 +133,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "latency": Interval(
         unit="s", train=(0.0, 0.04), test=(0.003, 0.037), out_of_range=((0.04, 0.06),)
     ),
+    "compass": Choice(unit="1", values=(-1.0, 1.0)),
 }
 """Of every family of the quadrotor."""
 
@@ -170,7 +176,7 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         """Let a control period pass for where it should be, and how it should move."""
 
     def _foresee(self, cosine: float, sine: float) -> list[float]:
-        """Return what is observed of where it should be later, given cosine and sine of the yaw angle."""
+        """Return what is observed of where it should be later, given cosine and sine of where the compass points."""
         return []
 
     def _task_properties(self) -> Mapping[str, float]:
@@ -196,7 +202,8 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         return self._observe(now), 1.0 / (1.0 + share * share), crashed
 
     def _observe(self, now: Attitude) -> Array:
-        cosine, sine = cos(now.yaw), sin(now.yaw)
+        compass = self.task.compass
+        cosine, sine = compass * cos(now.yaw), compass * sin(now.yaw)
         x, y, z = (goal - own for goal, own in zip(self._goal, now.position, strict=True))
         vx, vy, vz = (own - pace for own, pace in zip(now.world_velocity, self._pace, strict=True))
         numbers = [

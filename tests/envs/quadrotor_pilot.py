@@ -18,7 +18,7 @@ from metamotor.robots.quadrotor_model import REACH, inertia
 from metamotor.robots.rotors import ANGLE_GAIN, BODY_DRAG, RATE_GAIN, ROTOR_DRAG
 from metamotor.robots.simulator import GRAVITY
 
-IGNORANT = QuadrotorTask(0.1, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.02)
+IGNORANT = QuadrotorTask(0.1, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.02, 1.0)
 """What one has to take for granted who knows nothing: the mean of what may be hidden."""
 
 
@@ -38,7 +38,9 @@ def pilot(
         kp: gain of the position [1/s²].
         kd: gain of the velocity [1/s].
     """
-    to_go, velocity, yaw = observation[:3] * POSITION_UNIT, observation[3:6], observation[8]
+    axes = np.array([believed.compass, believed.compass, 1.0])
+    to_go, velocity = axes * observation[:3] * POSITION_UNIT, axes * observation[3:6]
+    yaw = observation[8]
     cosine, sine = np.cos(yaw), np.sin(yaw)
     turn = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     wanted = kp * to_go - kd * velocity + turn @ acceleration

@@ -11,7 +11,7 @@ from metamotor import envs
 from metamotor.envs.quadrotor_flight import QuadrotorTask
 from tests.envs.quadrotor_pilot import IGNORANT, pilot
 
-SOUND = QuadrotorTask(0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+SOUND = QuadrotorTask(0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 """Nothing is wrong."""
 
 
@@ -97,6 +97,24 @@ def test_observes_in_axes_that_turn_with_it(env: Any) -> None:
     assert observation[9:] * 2.0 == pytest.approx(now.angular_velocity, abs=1e-6)
 
 
+def test_a_compass_the_wrong_way_round_mirrors_where_it_is_and_nothing_else(env: Any) -> None:
+    seen = {}
+    for compass in (1.0, -1.0):
+        env.reset(seed=1, options={"task": replace(SOUND, compass=compass)})
+        seen[compass] = [env.step(np.array([0.1, 0.2, 0.3, 1.0]))[0] for _ in range(15)]
+    mirrored = np.array([-1.0, -1.0, 1.0] * 2 + [1.0] * 6, np.float32)
+    np.testing.assert_array_equal(seen[-1.0], seen[1.0] * mirrored)
+
+
+def test_feedback_that_trusts_a_compass_the_wrong_way_round_flies_away(env: Any) -> None:
+    task = replace(SOUND, compass=-1.0)
+    for believed, kept in ((SOUND, False), (task, True)):
+        _, steps = fly(
+            env, task, lambda seen, believed=believed: pilot(seen, believed, np.zeros(3))
+        )
+        assert (steps == 100) == kept
+
+
 class TestHidden:
     """Each parameter moves where a pilot rests that does not know it; one that knows is moved much less."""
 
@@ -135,7 +153,7 @@ class TestHidden:
     def test_knowing_it_pays(self, env: Any) -> None:
         returns = []
         for seed, task in enumerate(env.family.sample(20, split="test", seed=0)):
-            for believed in (IGNORANT, task):
+            for believed in (replace(IGNORANT, compass=task.compass), task):
 
                 def policy(observation: Any, believed: QuadrotorTask = believed) -> Any:
                     return pilot(observation, believed, np.zeros(3), kp=12.0, kd=6.0)
