@@ -88,7 +88,10 @@ def test_knowing_what_is_hidden_pays(env: Any) -> None:
     tasks = env.family.sample(20, split="test", seed=0)
     believed = [dataclasses.replace(IGNORANT, compass=task.compass) for task in tasks]
     ignorant = np.mean(
-        [fly(env, task, own, seed) for seed, (task, own) in enumerate(zip(tasks, believed))]
+        [
+            fly(env, task, own, seed)
+            for seed, (task, own) in enumerate(zip(tasks, believed, strict=True))
+        ]
     )
     knowing = np.mean([fly(env, task, task, seed) for seed, task in enumerate(tasks)])
     assert knowing > 95.0
