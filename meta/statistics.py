@@ -32,6 +32,8 @@ class GapClosed:
 
     estimate: Estimate
     best_other: str
+    size: Estimate
+    """Of the gap: the oracle's return less the best other's. Where its interval reaches 0, there is none."""
 
 
 def interquartile_mean(returns: Array, *, resamples: int = 2000, seed: int = 0) -> Estimate:
@@ -42,7 +44,8 @@ def interquartile_mean(returns: Array, *, resamples: int = 2000, seed: int = 0) 
         resamples: of the bootstrap, which draws seeds and tasks anew.
         seed: of the bootstrap.
     """
-    return _bootstrap(returns, iqm, resamples, seed)
+    (estimate,) = _bootstrap(returns, lambda scores: np.array([iqm(scores)]), resamples, seed)
+    return estimate
 
 
 def gap_closed(
@@ -67,15 +70,17 @@ def gap_closed(
     """
     stacked = np.stack([adapted, oracle, *others.values()], axis=-1)
 
-    def gap(scores: Array) -> float:
+    def gap(scores: Array) -> Array:
         means = [iqm(scores[..., i]) for i in range(scores.shape[-1])]
         best = max(means[2:])
-        return float(np.divide(means[0] - best, means[1] - best))
+        size = means[1] - best
+        return np.array([np.divide(means[0] - best, size), size])
 
     means = {name: iqm(scores) for name, scores in others.items()}
     best_other = max(means, key=lambda name: means[name])
     with np.errstate(divide="ignore", invalid="ignore"):  # where a resample has no gap
-        return GapClosed(_bootstrap(stacked, gap, resamples, seed), best_other)
+        estimate, size = _bootstrap(stacked, gap, resamples, seed)
+    return GapClosed(estimate, best_other, size)
 
 
 def iqm(scores: Array) -> float:
@@ -87,13 +92,15 @@ def iqm(scores: Array) -> float:
 
 
 def _bootstrap(
-    scores: Array, aggregate: Callable[[Array], float], resamples: int, seed: int
-) -> Estimate:
-    """Return an aggregate of (S, T, …) scores with its percentile interval."""
+    scores: Array, aggregates: Callable[[Array], Array], resamples: int, seed: int
+) -> tuple[Estimate, ...]:
+    """Return aggregates (A,) of (S, T, …) scores, each with its percentile interval."""
     # rliable takes 1.5 s to import: not before there is something to resample.
     from metamotor.meta.bootstrap import JointBootstrap
 
-    interval = JointBootstrap(scores, seed).conf_int(
-        lambda data: np.array([aggregate(data)]), reps=resamples, size=0.95, method="percentile"
+    low, high = JointBootstrap(scores, seed).conf_int(
+        aggregates, reps=resamples, size=0.95, method="percentile"
     )
-    return Estimate(float(aggregate(scores)), float(interval[0, 0]), float(interval[1, 0]))
+    return tuple(
+        Estimate(*map(float, own)) for own in zip(aggregates(scores), low, high, strict=True)
+    )

@@ -88,6 +88,7 @@ class Report:
                     {
                         **(gap.estimate._asdict() if has_gap(self, mode, k) else {}),
                         "best_other": gap.best_other,
+                        "size": gap.size._asdict(),
                     }
                     for k, gap in enumerate(gaps, start=1)
                 ]
@@ -119,7 +120,11 @@ class Report:
                 for mode, methods in values["returns"].items()
             },
             gaps={
-                mode: tuple(GapClosed(estimate(entry), entry["best_other"]) for entry in gaps)
+                mode: tuple(
+                    # Older files do not say how large the gap was.
+                    GapClosed(estimate(entry), entry["best_other"], estimate(entry.get("size", {})))
+                    for entry in gaps
+                )
                 for mode, gaps in values["gap_closed"].items()
             },
             scales={
@@ -241,13 +246,10 @@ def rows(report: Report, mode: str) -> list[list[tuple[str, str]]]:
 
 
 def has_gap(report: Report, mode: str, updates: int) -> bool:
-    """Say whether the oracle is better than the best other: else there is no gap that could be closed.
-
-    Where that is so in some resamples only, the interval is not finite, and the gap cannot be told from none.
-    """
+    """Say whether the oracle is better than the best other, with its interval: else there is no gap to be closed."""
     returns, gap = report.returns[mode], report.gaps[mode][updates - 1]
     is_better = returns["oracle"][updates].value > returns[gap.best_other][updates].value
-    return is_better and bool(np.isfinite(gap.estimate).all())
+    return is_better and not gap.size.low <= 0 and bool(np.isfinite(gap.estimate).all())
 
 
 def label(report: Report, method: str) -> str:

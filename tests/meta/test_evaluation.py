@@ -193,6 +193,7 @@ def test_gap_closed_by_hand() -> None:
     gap = statistics.gap_closed(8 * ones, others, 10 * ones)
     assert gap.best_other == "robust"
     assert gap.estimate == pytest.approx((0.75, 0.75, 0.75))
+    assert gap.size == pytest.approx((8.0, 8.0, 8.0))
     assert statistics.gap_closed(2 * ones, others, 10 * ones).estimate.value == 0
     assert statistics.gap_closed(10 * ones, others, 10 * ones).estimate.value == 1
 

@@ -64,14 +64,24 @@ def test_no_gap_is_claimed_where_the_oracle_is_no_better() -> None:
     report = report_of(-6.0)
     assert not has_gap(report, "stochastic", 1)
     assert dict((row[0][0], row[2][0]) for row in rows(report, "stochastic"))["gap closed"] == "–"
-    assert report.as_json()["gap_closed"]["stochastic"][0] == {"best_other": "fine_tuned"}
+    found = report.as_json()["gap_closed"]["stochastic"][0]
+    assert set(found) == {"best_other", "size"}
     assert "nan" not in markdown(report)
 
 
-def test_no_gap_is_claimed_where_some_resamples_have_none() -> None:
+@pytest.mark.parametrize(
+    ("estimate", "size"),
+    [
+        (Estimate(0.5, -9.0, 9.0), Estimate(0.2, -1.0, 3.0)),
+        (Estimate(0.5, -9.0, 9.0), Estimate(0.2, 0.0, 3.0)),
+        (Estimate(1.0, float("nan"), float("nan")), Estimate(0.2, 0.1, 3.0)),
+    ],
+)
+def test_no_gap_is_claimed_where_some_resamples_have_none(
+    estimate: Estimate, size: Estimate
+) -> None:
     report = report_of()
-    nan = float("nan")
-    gaps = (GapClosed(Estimate(1.0, nan, nan), "fine_tuned"), report.gaps["stochastic"][1])
+    gaps = (GapClosed(estimate, "fine_tuned", size), report.gaps["stochastic"][1])
     report = dataclasses.replace(report, gaps=report.gaps | {"stochastic": gaps})  # type: ignore[operator]
     assert not has_gap(report, "stochastic", 1)
     assert has_gap(report, "stochastic", 2)
