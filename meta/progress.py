@@ -7,6 +7,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 
 class Progress:
@@ -20,7 +21,8 @@ class Progress:
     def __init__(self, total: int, *, shown: bool) -> None:
         self._bar = RichProgress(
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            # Where the line is too narrow, returns are cut off rather than steps.
+            MofNCompleteColumn(table_column=Column(min_width=2 * len(str(total)) + 1)),
             TextColumn("steps {task.fields[status]}"),
             TimeElapsedColumn(),
             disable=not shown,
