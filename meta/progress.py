@@ -20,11 +20,11 @@ class Progress:
 
     def __init__(self, total: int, *, shown: bool) -> None:
         self._bar = RichProgress(
-            BarColumn(bar_width=24),
-            # Where the line is too narrow, returns are cut off rather than steps.
-            MofNCompleteColumn(table_column=Column(min_width=2 * len(str(total)) + 1)),
-            TextColumn("steps {task.fields[status]}"),
-            TimeElapsedColumn(),
+            # Where the line is too narrow, what is said of the returns goes on in a second one.
+            BarColumn(bar_width=24, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("steps {task.fields[status]}", table_column=Column(no_wrap=False)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
             disable=not shown,
         )
         self._task = self._bar.add_task("", total=total, status="")

@@ -1,7 +1,7 @@
 """The program `metamotor`: finds the subcommand, runs it, and tells a user's mistake in one line.
 
-Exit codes: 0, done; 2, a mistake in the input, or more asked for than fits into memory; 130, interrupted by Ctrl-C; 1, a
-bug of metamotor.
+Exit codes: 0, done; 2, a mistake in the input, or more asked for than fits into memory; 130, interrupted by Ctrl-C;
+1, a bug of metamotor.
 """
 
 from __future__ import annotations

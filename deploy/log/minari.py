@@ -172,8 +172,8 @@ def _check_id(dataset: str) -> None:
     found = DATASET_ID_RE.fullmatch(dataset)
     if found is None or found["version"] is None:
         raise ValueError(
-            f"the id of a Minari dataset is a name of letters, digits, - and _ with a version, such as robots/panda-v0 "
-            f"or panda-v0, got {dataset!r}"
+            f"the id of a Minari dataset is a name of letters, digits, - and _ with a version, such as panda-v0 or, "
+            f"with a namespace of at least two characters, robots/panda-v0; got {dataset!r}"
         )
 
 

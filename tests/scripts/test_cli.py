@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from stable_baselines3 import PPO
 
 from metamotor import deploy, meta
@@ -456,7 +456,7 @@ def test_no_folder_is_left_of_a_study_that_fails_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_without_steps_or_without_a_picture_is_told(
+def test_what_cannot_be_run_is_told(
     metamotor: Program, arms: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "policy.onnx"
@@ -471,20 +471,14 @@ def test_a_run_without_steps_or_without_a_picture_is_told(
     assert film.code == 2
     assert "--gif" in film.err
     assert not (tmp_path / "film.gif").exists()
-
-
-def test_a_run_is_checked_before_anything_is_printed(
-    metamotor: Program, arms: dict[str, Path], tmp_path: Path
-) -> None:
-    out, log = tmp_path / "policy.onnx", tmp_path / "run.mcap"
-    assert metamotor("export", "--from", arms["adapted"], "--episodes", "2", "--out", out).code == 0
-    kept = tmp_path / "kept.mcap"
+    # All else is checked before anything is printed, too.
+    log, kept = tmp_path / "run.mcap", tmp_path / "kept.mcap"
     kept.write_text("mine")
     for words, message in (
         (("--max-rate", "-1"), "max_rate must be above 0"),
         (("--max-age", "0"), "max_age must be a time in seconds above 0"),
         (("--spin", "nan", "--fast"), "spin must be a time in seconds of at least 0, got nan"),
-        (("--spin", "9"), "and below the period of 0."),
+        (("--spin", "9"), "below the period of 1.0 s, got 9.0"),
         (("--record", kept, "--overwrite"), "a log is never overwritten"),
         (("--record", "run.log"), "*.mcap"),
         (("--record", "nowhere/run.mcap"), "no folder nowhere"),
@@ -508,7 +502,11 @@ def test_a_file_that_adapts_is_not_run_nor_made_for_one_task(
         assert refused.code == 2
         assert "for any task: leave out" in refused.err
         assert not out.exists()
-    model = helper.make_model(helper.make_graph([], "empty", [], []))
+    given, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("in", "out")
+    )
+    node = helper.make_node("Identity", ["in"], ["out"])
+    model = helper.make_model(helper.make_graph([node], "no policy", [given], [result]))
     helper.set_model_props(model, {"metamotor_adaptation": "{}"})
     out.write_bytes(model.SerializeToString())
     for command in (("run", out), ("export", "--verify", out)):

@@ -52,7 +52,9 @@ def test_a_narrow_bar_shows_the_steps(
     monkeypatch.setenv("COLUMNS", "80")
     with Progress(1_000_000, shown=True) as progress:
         progress.update(20_000, LINE | {"rollout/post_2": -2.0, "rollout/post_3": -1.0})
-    assert "20000/1000000 steps" in " ".join(capsys.readouterr().out.split())
+    told = capsys.readouterr().out
+    assert "20000/1000000 steps · 5,196 steps/s" in told
+    assert "…" not in told
 
 
 def test_a_curve_is_called_by_what_is_learned(
