@@ -61,7 +61,7 @@ def test_a_curve_is_called_by_what_is_learned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure) or path)
+    monkeypatch.setattr(figures, "save", lambda figure, _: drawn.append(figure))
     (tmp_path / "progress.csv").write_text("time/total_timesteps,rollout/pre\n10,1.0\n")
     config = {"family": {"name": "CartPole-v0"}, "learner": "MAML", "arm": "robust"}
     (tmp_path / "config.json").write_text(json.dumps(config))
