@@ -161,7 +161,12 @@ class TaskEnv(gymnasium.Env[Array, Array]):
     def __init__(self, family: TaskFamily, render_mode: str | None = None) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             modes = self.metadata["render_modes"]
-            raise ValueError(f"{family.name} renders in {modes} or None, got {render_mode!r}")
+            raise ValueError(
+                f"{family.name} renders in {', '.join(modes)} or None, got {render_mode!r}"
+                if modes
+                else f"{family.name} has no picture: leave out render_mode={render_mode!r}, at the command line --gif "
+                "or --gui"
+            )
         self.render_mode = render_mode
         self.family = family
         self.observation_space = family.observation_space

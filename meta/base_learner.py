@@ -225,6 +225,12 @@ class BaseLearner:
             with _sized_later():
                 return self.recipe.new_model(env, self.seed, **changes)
         except Exception as error:  # whatever the policy's and the algorithm's own code runs into
+            known = self.algorithm.policy_aliases
+            if isinstance(self.recipe.policy, str) and self.recipe.policy not in known:
+                raise ValueError(
+                    f"{self.algorithm.__name__} has no policy {self.recipe.policy!r}; policy must be one of "
+                    f"{', '.join(known)}"
+                ) from error
             raise ValueError(
                 f"Stable-Baselines3 cannot make {self.algorithm.__name__} with the policy "
                 f"{self.recipe.policy!r} and {dict(self.recipe.base_kwargs)}: {error}"

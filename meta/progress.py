@@ -7,6 +7,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 
 class Progress:
@@ -19,10 +20,11 @@ class Progress:
 
     def __init__(self, total: int, *, shown: bool) -> None:
         self._bar = RichProgress(
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("steps {task.fields[status]}"),
-            TimeElapsedColumn(),
+            # Where the line is too narrow, what is said of the returns goes on in a second one.
+            BarColumn(bar_width=24, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("steps {task.fields[status]}", table_column=Column(no_wrap=False)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
             disable=not shown,
         )
         self._task = self._bar.add_task("", total=total, status="")

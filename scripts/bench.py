@@ -84,8 +84,8 @@ Single = (
 
 def main(argv: Sequence[str]) -> None:
     """Run the subcommand; without one, all but what is learned."""
-    words = list(argv) or ["all"]
-    options: Benchmark = parse(Benchmark, words, "bench")
+    words = list(argv)
+    options: Benchmark = parse(Benchmark, words, "bench", All())
     console = new_console()
     for single in _singles(options):
         _run(single, shlex.join(["metamotor", "bench", *words]), console)

@@ -1,6 +1,7 @@
 """The program `metamotor`: finds the subcommand, runs it, and tells a user's mistake in one line.
 
-Exit codes: 0, done; 2, a mistake in the input; 130, interrupted by Ctrl-C; 1, a bug of metamotor.
+Exit codes: 0, done; 2, a mistake in the input, or more asked for than fits into memory; 130, interrupted by Ctrl-C;
+1, a bug of metamotor.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if words else 2
     if words[0] == "--version":
+        if words[1:]:
+            return _tell(f"--version takes nothing behind it, got {' '.join(words[1:])}")
         from metamotor import __version__
 
         print(f"metamotor {__version__}")
@@ -95,6 +98,9 @@ def _guarded(action: Callable[[], None], debug: bool) -> int:
             traceback.print_exc()
         if isinstance(error, MISTAKES):
             return _tell(str(error))
+        if isinstance(error, MemoryError):
+            told = f" ({error})" if str(error) else ""
+            return _tell(f"what was asked for does not fit into this machine's memory{told}")
         name = type(error).__name__
         _tell(f"{name}: {error}. This should not happen; --debug shows where it did")
         return 1

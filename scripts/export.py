@@ -57,6 +57,8 @@ def main(argv: Sequence[str]) -> None:
         return
     if options.checkpoint is None:
         raise ValueError("give the checkpoint to export: --from, or a file to check: --verify")
+    if options.adaptive:
+        _check_adaptive(options)
     out = writable(options.out, ".onnx", overwrite=options.overwrite)
     if options.checkpoint.suffix == ".zip":
         raise ValueError(
@@ -83,12 +85,22 @@ def main(argv: Sequence[str]) -> None:
     print(next_step("run it in the simulator", "run", out))
 
 
+def _check_adaptive(options: Export) -> None:
+    """Refuse what only the policy for one task has."""
+    physics = Adaptation(physics=options.adaptation.physics)
+    if options.task != TaskChoice() or options.adaptation != physics or options.stochastic:
+        raise ValueError(
+            "--adaptive writes what adapts on the robot, for any task: leave out --task, --split, --task-seed, "
+            "--episodes, --updates, --seed and --stochastic"
+        )
+
+
 def export_adaptive(learner: MetaLearner, checkpoint: Path, out: Path) -> None:
     """Write a learner's adaptation with where it comes from, and say what was compared."""
     origin = origin_of(learner, checkpoint)
     policy = deploy.runtime.AdaptivePolicy(deploy.export_adaptation(learner, out, metadata=origin))
     parity = policy.metadata["parity"]
-    print(f"{placed(learner.family)}, any task: {policy.episodes} episodes an update")
+    print(f"{placed(learner.family)}, any task: {counted(policy.episodes, 'episode')} an update")
     print(
         f"Wrote {out}: its updates are at most {parity['update_error']:.1e} of their length away from the learner's own"
     )

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from metamotor.scripts.outputs import write_file
-from metamotor.scripts.runs import read_progress
+from metamotor.scripts.runs import CONFIG, read_json, read_progress
 
 CURVES = {
     "rollout/pre": ("before adaptation, training tasks", "tab:gray", "-"),
@@ -43,10 +43,18 @@ def draw_learning_curve(folder: Path) -> Path | None:
         _line(axis, lines, name, style, label=label, color=color)
     if not axis.lines:
         return None
-    axis.set(xlabel="environment steps", ylabel="return", title=folder.name)
+    axis.set(xlabel="environment steps", ylabel="return", title=_title(folder))
     axis.legend(frameon=False)
     path = folder / "figures" / "learning_curve.png"
     return save(figure, path)
+
+
+def _title(folder: Path) -> str:
+    """Return what a run learns; of a folder that does not say it, its name."""
+    config = read_json(folder / CONFIG)
+    if not config:
+        return folder.name
+    return f"{config['family']['name']}, {config['learner']}, {config['arm']}"
 
 
 def save(figure: Figure, path: Path) -> Path:

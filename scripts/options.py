@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
@@ -29,6 +30,13 @@ SEEDS = ("seed", "seeds", "task_seed")
 """What options that hold seeds are called."""
 MAX_SEED = 2**32 - 1
 """The largest that numpy's and Stable-Baselines3's generators take."""
+
+
+_AS_NONE = re.compile(
+    r"no type matching \S+ could be instantiated from \[[^]]*\]\. Got errors: - <class 'NoneType'>: \[[^]]*\] does not "
+    r"match choices \('None',\) - <class '\w+'>: "
+)
+"""What tyro says besides of a value that fits neither None nor the type that an option really has."""
 
 
 def parse(kind: Any, argv: Sequence[str], command: str, default: Options | None = None) -> Options:
@@ -83,7 +91,7 @@ def _without_frame(text: str) -> str:
             parts[-1].append(words)
         else:
             parts.append([])
-    return ". ".join(" ".join(part).rstrip(".") for part in parts if part)
+    return _AS_NONE.sub("", ". ".join(" ".join(part).rstrip(".") for part in parts if part))
 
 
 def json_object(text: str | None, option: str) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Run:
     gif: Path | None = None
     """Where to write a film (*.gif)."""
     overwrite: bool = False
-    """Replace the film if it is there already."""
+    """Replace the film if it is there already; a log never is."""
     gui: bool = False
     """Open a window and run at the robot's speed."""
 
@@ -134,12 +134,13 @@ def main(argv: Sequence[str]) -> None:
         else:
             robot, place, task = _simulated(policy, options)
             stack.callback(robot.env.close)
-        print(place)
         period = _period(policy, robot, options)
         recorder = None
         if options.record is not None:
             recorder = stack.enter_context(_recorder(options.record, policy, robot, period))
-        _drive(policy, robot, period, task, recorder, options)
+        loop = _loop(policy, robot, period, recorder, options)
+        print(place)  # all that was asked for is checked by now
+        _drive(loop, policy, robot, period, task, options)
     if recorder is not None:
         _tell_record(recorder, policy)
     if gif is not None:
@@ -269,14 +270,13 @@ def _period(policy: AnyPolicy, robot: Any, options: Run) -> float | None:
     return own
 
 
-def _drive(
+def _loop(
     policy: AnyPolicy,
     robot: Any,
     period: float | None,
-    task: Any,
     recorder: deploy.Recorder | None,
     options: Run,
-) -> None:
+) -> ControlLoop:
     max_age = options.safety.max_age
     if max_age is None and options.udp is not None and period is not None:
         max_age = 3 * period
@@ -290,7 +290,7 @@ def _drive(
         # A simulation that does not wait has no deadline either.
         deadline=period or 1e6,
     )
-    loop = ControlLoop(
+    return ControlLoop(
         guard,
         robot,
         period=period,
@@ -298,6 +298,16 @@ def _drive(
         recorder=recorder,
         clock=getattr(robot, "clock", None),
     )
+
+
+def _drive(
+    loop: ControlLoop,
+    policy: AnyPolicy,
+    robot: Any,
+    period: float | None,
+    task: Any,
+    options: Run,
+) -> None:
     returns: list[float] = []
     endings: list[Ending] = []
     steps = None

@@ -44,9 +44,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object from a file, or an empty one if there is no such file."""
     if not path.is_file():
         return {}
-    document = parse_json(read_bytes(path))
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} is not a JSON object")
+    try:
+        document = parse_json(read_bytes(path))
+        if not isinstance(document, dict):
+            raise ValueError("it is not a JSON object")
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): put a copy of it in its place, or make it anew in another folder"
+        ) from error
     return document
 
 
@@ -62,7 +67,13 @@ def checkpoint_in(path: Path) -> Path:
     if path.is_dir():
         best = path / "checkpoints" / f"best{SUFFIX}"
         if not best.is_file():
-            raise FileNotFoundError(f"{path} is a folder without checkpoints/best{SUFFIX}")
+            last = best.with_name(f"last{SUFFIX}")
+            hint = (
+                f"; name {last} for what was reached so far, or train on by `metamotor train --resume {path}`"
+                if last.is_file()
+                else ""
+            )
+            raise FileNotFoundError(f"{path} is a folder without checkpoints/best{SUFFIX}{hint}")
         check_own(best, path)
         return best
     if not path.exists() and path.with_name(path.name + SUFFIX).is_file():

@@ -73,7 +73,9 @@ def newest(run: Path) -> tuple[Path, dict[str, Any]]:
         except (OSError, ValueError) as error:
             print(f"metamotor: passing over a checkpoint: {error}", file=sys.stderr)
     if not found:
-        raise ValueError(f"{run / FOLDER} holds no checkpoint that can be read")
+        raise ValueError(
+            f"{run / FOLDER} holds no checkpoint that can be read: put a copy of one there, or train anew"
+        )
     path = max(found, key=lambda path: (found[path]["num_timesteps"], path.stem == LAST))
     return path, found[path]
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,11 @@ def _parse_from(argv: Sequence[str], family: str, learner: str) -> Train[Any]:
         validation=start.validation,
         config=start.config,
     )
-    return parse(Train[type(start.config)], argv, "train", default)  # type: ignore[misc]
+    options: Train[Any] = parse(Train[type(start.config)], argv, "train", default)  # type: ignore[misc]
+    if options.base.algorithm == start.base.algorithm or "--base-kwargs" in _options_in(argv):
+        return options
+    # The preset's are arguments of its own algorithm.
+    return dataclasses.replace(options, base=dataclasses.replace(options.base, base_kwargs=None))
 
 
 def parse_resume(argv: Sequence[str]) -> Resume:
@@ -313,5 +318,10 @@ def train(options: Train[Any], argv: Sequence[str] = ()) -> Path:
         )
 
     folder = new_folder(options.out, "-".join(parts), fill)
-    begin(folder, learner, clock, quiet=options.quiet)
+    try:
+        begin(folder, learner, clock, quiet=options.quiet)
+    except MemoryError:
+        if not learner.num_timesteps:  # it would never get further, and its settings are kept
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder

@@ -112,7 +112,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     config = read_json(folder / CONFIG)
     if "execution" not in config:
-        why = "another version of metamotor made it" if config else f"there is no {CONFIG} in it"
+        if not folder.exists():
+            why = "there is no such folder"
+        elif not folder.is_dir():
+            why = "it is a file, and --resume expects the folder that `metamotor train` made"
+        else:
+            why = (
+                "another version of metamotor made it" if config else f"there is no {CONFIG} in it"
+            )
         raise ValueError(f"{folder} is no run that can go on: {why}")
     return config
 
@@ -156,10 +163,10 @@ def resume(folder: Path, total_timesteps: int, execution: Execution, *, quiet: b
     with occupied(folder):
         sweep(folder)
         _change(folder, total_timesteps, execution)
+        path, document = newest(folder)
         if is_finished(folder):
             return False
         clock = CpuClock(read_json(folder / SUMMARY))
-        path, document = newest(folder)
         learner: MetaLearner = meta.LEARNERS[document["learner"]].load(
             path, num_workers=execution.num_workers
         )

@@ -30,7 +30,8 @@ from metamotor.deploy.adaptation.tracing import Input, to_onnx, with_defaults, w
 from metamotor.deploy.exporter import export
 from metamotor.deploy.heads import float32_bounds
 from metamotor.deploy.runtime.acting import LOG_STD
-from metamotor.deploy.runtime.adaptation_file import ADAPTATION_FORMAT, ADAPTATION_KEY, POLICY_KEY
+from metamotor.deploy.runtime.adaptation_file import ADAPTATION_FORMAT, POLICY_KEY
+from metamotor.deploy.runtime.policy import ADAPTATION_KEY
 from metamotor.meta.es import ES
 from metamotor.meta.files import write_atomically
 from metamotor.meta.learner import MetaLearner

@@ -35,9 +35,11 @@ def to_minari(log: Log, dataset: str) -> Any:
 
     Raises:
         ImportError: if Minari is not installed.
-        ValueError: if the log has faults, a last observation is missing, or the dataset is there already.
+        ValueError: if the id is none, the log has faults, a last observation is missing, or the dataset is there
+            already.
     """
     minari = _minari()
+    _check_id(dataset)
     if log.faults:
         raise ValueError(
             f"{log.path} has episodes with faults ({'; '.join(log.faults[:3])}): leave them out by log.sound(), or "
@@ -161,6 +163,18 @@ def _minari() -> Any:
             f"converting needs {error.name}: pip install metamotor[minari]"
         ) from error
     return minari
+
+
+def _check_id(dataset: str) -> None:
+    """Refuse what is no id to Minari, before it makes a folder of that name, at which all it does later would fail."""
+    from minari.dataset.minari_dataset import DATASET_ID_RE
+
+    found = DATASET_ID_RE.fullmatch(dataset)
+    if found is None or found["version"] is None:
+        raise ValueError(
+            f"the id of a Minari dataset is a name of letters, digits, - and _ with a version, such as panda-v0 or, "
+            f"with a namespace of at least two characters, robots/panda-v0; got {dataset!r}"
+        )
 
 
 def _buffer(log: Log, number: int, episode: Episode) -> Any:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from metamotor.deploy.runtime.methods import METHODS
-from metamotor.deploy.runtime.policy import METADATA_KEY
+from metamotor.deploy.runtime.policy import ADAPTATION_KEY, METADATA_KEY
 from metamotor.deploy.runtime.screening import read_model
 
 ADAPTATION_FORMAT = 1
 """The version of the files that this module reads and `deploy.export_adaptation` writes."""
-ADAPTATION_KEY, POLICY_KEY = "metamotor_adaptation", "metamotor_policy"
-"""Of the ONNX metadata: the description as JSON, and the policy file in base64."""
+POLICY_KEY = "metamotor_policy"
+"""Of the ONNX metadata: the policy file in base64; under `ADAPTATION_KEY` stands the description as JSON."""
 ENTRIES = (
     *("method", "learner", "episodes", "horizon", "weights"),
     *("observations", "action", "policy"),

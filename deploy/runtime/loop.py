@@ -158,7 +158,8 @@ class ControlLoop:
         if period is not None and not 0 < period < 1e6:
             raise ValueError(f"period must be a time in seconds above 0, got {period!r}")
         if not 0 <= spin < (1e6 if period is None else period):
-            raise ValueError(f"spin must be from 0 to below the period {period}, got {spin!r}")
+            most = "" if period is None else f", and below the period of {period} s"
+            raise ValueError(f"spin must be a time in seconds of at least 0{most}, got {spin!r}")
         if not give_up > 0:
             raise ValueError(f"give_up must be a time in seconds above 0, got {give_up!r}")
         self.guard = guard

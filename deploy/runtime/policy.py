@@ -27,6 +27,8 @@ from metamotor.deploy.runtime.session import open_session
 FORMAT = 2
 """The version of the metadata that this module reads and `deploy.export` writes."""
 METADATA_KEY = "metamotor"
+ADAPTATION_KEY = "metamotor_adaptation"
+"""Of the metadata of files that adapt, which are read by `adaptation_file`."""
 INPUT, OUTPUT = "observation", "action"
 """Names of the graph's input, if the observation is no dictionary, and of its output."""
 NOISE, LOG_PROB, RAW_OUTPUT = "noise", "log_prob", "raw_action"
@@ -486,7 +488,13 @@ def _read(path: Path) -> bytes:
 
 
 def _read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    entries = session.get_modelmeta().custom_metadata_map
+    text = entries.get(METADATA_KEY)
+    if text is None and ADAPTATION_KEY in entries:
+        raise ValueError(
+            f"{path} adapts, and is no policy for one task: open it with deploy.runtime.AdaptivePolicy, whose save() "
+            "writes a policy of what it adapted to"
+        )
     try:
         metadata = json.loads(text) if text is not None else None
     except json.JSONDecodeError:

@@ -119,6 +119,11 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path, converters: Any) ->
         converters.to_minari(deploy.read_log(tmp_path / "run.mcap"), "short-v0")
     record(tmp_path / "whole.mcap")
     whole = deploy.read_log(tmp_path / "whole.mcap")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("bad name!", "bad name!-v0", "point", "../point-v0", "/point-v0", "point-v0\n"):
+        with pytest.raises(ValueError, match="the id of a Minari dataset is"):
+            converters.to_minari(whole, name)
+    assert sorted(tmp_path.rglob("*")) == before, "nothing that Minari would stumble over"
     converters.to_minari(whole, "twice-v0")
     with pytest.raises(ValueError, match="has a dataset twice-v0 already"):
         converters.to_minari(whole, "twice-v0")

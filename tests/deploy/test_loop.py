@@ -350,7 +350,7 @@ def test_spinning_begins_on_time_where_sleeping_does_not(
     ("arguments", "message"),
     [
         ({"period": 0.0}, "period must be a time in seconds above 0"),
-        ({"period": 0.01, "spin": 0.01}, "spin must be from 0 to below the period"),
+        ({"period": 0.01, "spin": 0.01}, "below the period of 0.01 s, got 0.01"),
         ({"period": 0.01, "give_up": 0.0}, "give_up must be a time"),
     ],
 )

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 from stable_baselines3 import PPO
 
 from metamotor import deploy, meta
@@ -262,6 +263,7 @@ def test_tracking_stays_inside_the_run_folder(
 
 MISTAKES = {
     "no command": ((), None),
+    "words behind --version": (("--version", "extra"), "--version takes nothing behind it"),
     "unknown command": (("fly",), "unknown command 'fly'"),
     "unknown family": (("train", "Nowhere-v0"), "unknown task family 'Nowhere-v0'; there are"),
     "unknown learner": (
@@ -285,6 +287,14 @@ MISTAKES = {
     "unknown argument": (
         ("train", *TINY, "--base-kwargs", '{"foo": 1}'),
         "unexpected keyword argument 'foo'",
+    ),
+    "a policy without memory": (
+        ("train", *TINY, "--learner", "Reptile", "--algorithm", "RecurrentPPO"),
+        "RecurrentPPO has no policy 'MlpPolicy'; policy must be one of MlpLstmPolicy",
+    ),
+    "choices for an algorithm that has none": (
+        ("train", *TINY, "--learner", "Reptile", "--algorithm", "DQN"),
+        "Discrete",
     ),
     "policy for images": (("train", *TINY, "--policy", "CnnPolicy"), "CnnPolicy"),
     "no width": (("train", *TINY, "--net-arch", "-1"), "-1"),
@@ -446,7 +456,7 @@ def test_no_folder_is_left_of_a_study_that_fails_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_without_steps_or_without_a_picture_is_told(
+def test_what_cannot_be_run_is_told(
     metamotor: Program, arms: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "policy.onnx"
@@ -456,7 +466,85 @@ def test_a_run_without_steps_or_without_a_picture_is_told(
     assert "horizon must be a whole number of at least 1, got 0" in done.err
     done = metamotor("run", out, "--gui")
     assert done.code == 2
-    assert "PointNavigation-v0 renders in [] or None, got 'human'" in done.err
+    assert "PointNavigation-v0 has no picture: leave out render_mode='human'" in done.err
+    film = metamotor("run", out, "--gif", tmp_path / "film.gif")
+    assert film.code == 2
+    assert "--gif" in film.err
+    assert not (tmp_path / "film.gif").exists()
+    # All else is checked before anything is printed, too.
+    log, kept = tmp_path / "run.mcap", tmp_path / "kept.mcap"
+    kept.write_text("mine")
+    for words, message in (
+        (("--max-rate", "-1"), "max_rate must be above 0"),
+        (("--max-age", "0"), "max_age must be a time in seconds above 0"),
+        (("--spin", "nan", "--fast"), "spin must be a time in seconds of at least 0, got nan"),
+        (("--spin", "9"), "below the period of 1.0 s, got 9.0"),
+        (("--record", kept, "--overwrite"), "a log is never overwritten"),
+        (("--record", "run.log"), "*.mcap"),
+        (("--record", "nowhere/run.mcap"), "no folder nowhere"),
+        (("--horizon", "1e3"), "--horizon: invalid literal for int() with base 10: '1e3'"),
+    ):
+        record = () if "--record" in words else ("--record", log)
+        done = metamotor("run", out, *words, *record)
+        assert (done.code, done.out) == (2, ""), words
+        assert message in done.err
+        assert not log.exists(), words
+    assert kept.read_text() == "mine"
+
+
+def test_a_file_that_adapts_is_not_run_nor_made_for_one_task(
+    metamotor: Program, arms: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "adapt.onnx"
+    words = ("export", "--from", arms["adapted"], "--adaptive", "--out", out)
+    for option in (("--task-seed", "3"), ("--updates", "2"), ("--stochastic",)):
+        refused = metamotor(*words, *option)
+        assert refused.code == 2
+        assert "for any task: leave out" in refused.err
+        assert not out.exists()
+    given, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("in", "out")
+    )
+    node = helper.make_node("Identity", ["in"], ["out"])
+    model = helper.make_model(helper.make_graph([node], "no policy", [given], [result]))
+    helper.set_model_props(model, {"metamotor_adaptation": "{}"})
+    out.write_bytes(model.SerializeToString())
+    for command in (("run", out), ("export", "--verify", out)):
+        done = metamotor(*command)
+        assert done.code == 2
+        assert "open it with deploy.runtime.AdaptivePolicy" in done.err
+
+
+def test_what_does_not_fit_into_memory_is_told(
+    metamotor: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr(meta.MAML, "learn", fail)
+    done = metamotor("train", *TINY, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "does not fit into this machine's memory (Unable to allocate 9 TiB)" in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "run").exists(), "it could never be trained"
+
+
+def test_a_folder_without_a_best_checkpoint_is_told_of_the_last(
+    metamotor: Program, tmp_path: Path
+) -> None:
+    last = tmp_path / "checkpoints" / "last.safetensors"
+    last.parent.mkdir()
+    last.write_bytes(b"")
+    done = metamotor("adapt", "--from", tmp_path)
+    assert done.code == 2
+    assert str(last) in done.err
+    assert f"--resume {tmp_path}" in done.err
+
+
+def test_a_benchmark_need_not_be_named(metamotor: Program) -> None:
+    told = metamotor("bench", "--help").out
+    assert "(default: all)" in told
+    assert "(required)" not in told
 
 
 def test_a_policy_for_another_robot_is_told(

@@ -113,6 +113,15 @@ def test_the_preset_is_that_of_the_family(words: tuple[str, ...]) -> None:
     assert options.config == preset.config
 
 
+def test_arguments_of_the_presets_algorithm_are_not_given_to_another() -> None:
+    words = ["PointNavigation-v0", "--learner", "Reptile"]
+    preset = PRESETS["PointNavigation-v0", "Reptile"]
+    assert parse_train(words).base.base_kwargs == preset.base.base_kwargs
+    assert parse_train([*words, "--algorithm", "DQN"]).base.base_kwargs is None
+    given = [*words, "--algorithm", "DQN", "--base-kwargs", '{"tau": 0.1}']
+    assert parse_train(given).base.base_kwargs == '{"tau": 0.1}'
+
+
 class TestAction:
     def test_is_a_setting_of_the_families_that_have_it(self) -> None:
         learner = build(parse_train(["LaikagoLocomotion-v0", "--action", "joints"]))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from metamotor.meta.progress import Progress
+from metamotor.scripts import figures
 from metamotor.scripts.progress import Every, Lines, returns_told
 
 LINE: dict[str, Any] = {"rollout/pre": -40.04, "rollout/post_1": -3.0, "time/fps": 5196.4}
@@ -40,6 +44,29 @@ def test_a_line_has_all_its_digits(capsys: pytest.CaptureFixture[str], clock: li
     clock[0] += 21.0
     lines.write(LINE, {}, 300_000)
     assert capsys.readouterr().err.startswith("300,000 of 1,234,567 steps")
+
+
+def test_a_narrow_bar_shows_the_steps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with Progress(1_000_000, shown=True) as progress:
+        progress.update(20_000, LINE | {"rollout/post_2": -2.0, "rollout/post_3": -1.0})
+    told = capsys.readouterr().out
+    assert "20000/1000000 steps · 5,196 steps/s" in told
+    assert "…" not in told
+
+
+def test_a_curve_is_called_by_what_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(figures, "save", lambda figure, _: drawn.append(figure))
+    (tmp_path / "progress.csv").write_text("time/total_timesteps,rollout/pre\n10,1.0\n")
+    config = {"family": {"name": "CartPole-v0"}, "learner": "MAML", "arm": "robust"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    figures.draw_learning_curve(tmp_path)
+    assert drawn[0].axes[0].get_title() == "CartPole-v0, MAML, robust"
 
 
 def test_a_policy_that_does_not_adapt_has_one_return() -> None:

@@ -275,8 +275,27 @@ def test_a_folder_of_another_kind_is_told(metamotor: Program, tmp_path: Path) ->
     nowhere = metamotor("train", "--resume", tmp_path)
     assert nowhere.code == 2
     assert f"{tmp_path} is no run that can go on: there is no config.json in it" in nowhere.err
-    write_json(tmp_path / "config.json", {"seed": 0})
+    config = tmp_path / "config.json"
+    write_json(config, {"seed": 0})
     assert "another version of metamotor made it" in metamotor("train", "--resume", tmp_path).err
+    config.write_text('{"seed": ')
+    damaged = metamotor("train", "--resume", tmp_path)
+    assert damaged.code == 2
+    assert f"{config} is damaged" in damaged.err
+    assert "put a copy of it in its place" in damaged.err
+    missing = metamotor("train", "--resume", tmp_path / "missing")
+    assert "missing is no run that can go on: there is no such folder" in missing.err
+    assert "it is a file" in metamotor("train", "--resume", config).err
+
+
+def test_a_finished_run_without_checkpoints_is_refused(
+    metamotor: Program, reference: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(reference, tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints")
+    done = metamotor("train", "--resume", folder)
+    assert (done.code, done.out) == (2, "")
+    assert "holds no checkpoint that can be read" in done.err
 
 
 def test_only_one_process_trains_in_a_folder(
