@@ -54,12 +54,13 @@ def export(
     "action" is float32 (N, A); int64 (N,) for Discrete, (N, A) for MultiDiscrete and MultiBinary. What is remembered,
     an LSTM's state or the frames of a stack, is an input and an output each; `deploy.runtime.open_policy` keeps it.
 
-    Before the file gets its name it is compared with the model; one that was there before survives every failure.
+    Before the file gets its name it is compared with the model; one that was there before is replaced, and survives
+    every failure.
     Operator set 18, IR 10.
 
     Args:
         model: of PPO, A2C, TRPO, RecurrentPPO, SAC, TD3, DDPG, DQN or TQC, or of a class that derives from one of them.
-        path: where to write; must end in ".onnx", in a directory that exists.
+        path: where to write; must end in ".onnx". Folders that are missing are made.
         stochastic: sample actions, from noise that is a further input, and give their log-probability; without, the
             policy is deterministic.
         normalizer: observation statistics to fold in; None takes those of the model's own environment, which a
@@ -80,7 +81,6 @@ def export(
         The path of the file.
 
     Raises:
-        FileNotFoundError: if the directory is missing.
         ValueError: if the path is a directory or has another suffix, if the model is not supported or holds NaN,
             or if the exported policy does not do what the model does.
     """
@@ -113,8 +113,6 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{target} is a directory; give the name of a .onnx file")
     if target.suffix != ".onnx":
         raise ValueError(f"the policy file must be called *.onnx, got {target}")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"there is no directory {target.parent} to write {target.name} to")
     return target
 
 

@@ -54,7 +54,8 @@ class GymnasiumFamily:
 
     Raises:
         ValueError: if `horizon` or `dt` is needed, or a task cannot be used.
-        TypeError: if `apply_task` is None and the environment has no `set_task`.
+        TypeError: if a function does not take what it is called with, or if `apply_task` is None and the environment
+            has no `set_task`.
     """
 
     def __init__(
@@ -88,6 +89,12 @@ class GymnasiumFamily:
                     f"from_gymnasium takes functions that make an environment, sample a task and apply it, got "
                     f"{function!r}; of an id that would be lambda: gymnasium.make(id)"
                 )
+        _check_called("make_env", make_env, ())
+        _check_called("sample_task", sample_task, ("rng", "split"))
+        if apply_task is not None:
+            _check_called("apply_task", apply_task, ("env", "task"))
+        if reveal is not None:
+            _check_called("reveal", reveal, ("task",))
         env = self._inner_env(None)
         self.horizon = _horizon(env, horizon)
         self.dt = _dt(env, dt)
@@ -294,6 +301,21 @@ def _check_name(name: str) -> None:
 
     if name in FAMILIES:
         raise ValueError(f"{name} is a family of metamotor's own: give yours another name")
+
+
+def _check_called(name: str, function: Callable[..., Any], given: tuple[str, ...]) -> None:
+    """Refuse a function that cannot be called with what it will be given."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some of those that are written in C do not say
+        return
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is called as {name}({', '.join(given)}), and the function given is "
+            f"{getattr(function, '__name__', 'one')}{signature}: {error}"
+        ) from None
 
 
 def _own_setter(env: Env) -> Callable[[Any], object]:

@@ -374,12 +374,15 @@ def task_generator(n: int, split: Split, seed: int) -> np.random.Generator:
     """Return the generator that draws `n` tasks of a split; each split has a random stream of its own.
 
     Raises:
-        ValueError: if the split is unknown or `n` is below 1.
+        ValueError: if the split is unknown, `n` is no whole number of at least 1, or the seed none of at least 0.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if n < 1:
-        raise ValueError(f"the number of tasks must be at least 1, got {n}")
+    for name, number, low in (("the number of tasks", n, 1), ("seed", seed, 0)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise ValueError(f"{name} must be a whole number, got {number!r}")
+        if number < low:
+            raise ValueError(f"{name} must be at least {low}, got {number}")
     return np.random.default_rng([seed, SPLITS.index(split)])
 
 

@@ -40,6 +40,7 @@ from metamotor.meta.checks import (
     check_model,
     check_net_arch,
     check_number,
+    check_policy,
     check_same_spaces,
     check_spaces,
     check_whole,
@@ -208,6 +209,7 @@ class BaseLearner:
         seed: int | None = None,
     ) -> None:
         check_spaces(family)
+        check_policy(policy, family)
         self.recipe = Recipe(algorithm, policy, dict(base_kwargs or {}))
         self.algorithm = algorithm
         self.family = family

@@ -63,6 +63,8 @@ def write_checkpoint(
 ) -> Path:
     """Write tensors and a JSON document to `path` (its suffix added if missing); return where.
 
+    What is there is replaced; folders that are missing are made. The same content is always the same bytes.
+
     Raises:
         ValueError: if a tensor is not finite, or an entry has no JSON form; the file stays as it was.
     """
@@ -71,8 +73,22 @@ def write_checkpoint(
     text = json.dumps(encode({"format": FORMAT, **document}, "document"))
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     header = {"metamotor": text, "sha256": _digest(contiguous, text)}
-    write_atomically(path, save(contiguous, metadata=header))
+    write_atomically(path, _in_order(save(contiguous, metadata=header)))
     return path
+
+
+def _in_order(payload: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted by name, so that the same content is the same bytes.
+
+    safetensors writes them as a hash map has them. Where the tensors begin is not in the file: their places count from
+    the header's end, which is padded so that they stay aligned to 8 bytes.
+    """
+    size = int.from_bytes(payload[:8], "little")
+    header = json.loads(payload[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + payload[8 + size :]
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

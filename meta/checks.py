@@ -158,7 +158,9 @@ def check_spaces(family: Any) -> None:
     """
     observation, action = family.observation_space, family.action_space
     if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
-        raise ValueError(f"observations must be a Box of shape (O,), got {observation}")
+        raise ValueError(
+            f"observations must be a Box of shape (O,), got {observation}: images and dictionaries are not meta-trained"
+        )
     if isinstance(action, spaces.Discrete):
         if action.start != 0:
             raise ValueError(
@@ -175,6 +177,24 @@ def check_spaces(family: Any) -> None:
     if not action.is_bounded():
         raise ValueError(
             f"a Box of actions must have finite bounds, as Stable-Baselines3 clips to them, got {action}"
+        )
+
+
+def check_policy(policy: Any, family: Any) -> None:
+    """Refuse one of Stable-Baselines3's policies for images or dictionaries, by its name or class.
+
+    Raises:
+        ValueError: naming the policy and the one to take.
+    """
+    name = policy if isinstance(policy, str) else getattr(policy, "__name__", "")
+    module = getattr(policy, "__module__", "").partition(".")[0]
+    # A class of one's own may convolve flat numbers.
+    is_theirs = isinstance(policy, str) or module in ("stable_baselines3", "sb3_contrib")
+    if is_theirs and ("Cnn" in name or "MultiInput" in name):
+        fitting = "MlpLstmPolicy" if "Lstm" in name or "Recurrent" in name else "MlpPolicy"
+        raise ValueError(
+            f"{name} is for images or dictionaries, which are not meta-trained; {family.name} observes "
+            f"{family.observation_space}: take {fitting!r}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import platform
 import time
 from abc import ABC, abstractmethod
@@ -338,7 +339,16 @@ class MetaLearner(ABC):
         self.logger.dump(step=self.num_timesteps)
 
     def set_logger(self, logger: Logger) -> None:
-        """Log to a Stable-Baselines3 logger."""
+        """Log to a Stable-Baselines3 logger.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        if not isinstance(logger, Logger):
+            raise ValueError(
+                "set_logger takes a Stable-Baselines3 logger, as stable_baselines3.common.logger.configure(folder) "
+                f"returns, got {logger!r}"
+            )
         self.logger = logger
 
     def get_env(self) -> None:
@@ -450,6 +460,7 @@ class MetaLearner(ABC):
         self, episodes: Sequence[EpisodeBatch] | Recorded, *, off_policy: OffPolicy = "refuse"
     ) -> Any:
         """Return the state that `adapt_from` makes a model of; see there."""
+        _check_experience(episodes)
         state = self.initial_state()
         if isinstance(episodes, Recorded):
             for step, (batch, recorded) in enumerate(usable_stages(episodes, self.family)):
@@ -461,8 +472,6 @@ class MetaLearner(ABC):
                 ratios = importance(recorded, own, batch.mask, off_policy, episodes.source)
                 state = self.update(state, batch, step, ratios=ratios)
             return state
-        if not episodes:
-            raise ValueError("adapt_from needs at least one batch of episodes, got none")
         for step, batch in enumerate(episodes):
             state = self.update(state, batch, step)
         return state
@@ -477,6 +486,8 @@ class MetaLearner(ABC):
         with_optimizer: bool = True,
     ) -> Path:
         """Write a checkpoint that `load` and then `learn` go on from to the same bits; return where.
+
+        A file that is there is replaced, whole or not at all; folders that are missing are made.
 
         Args:
             path: where.
@@ -531,6 +542,11 @@ class MetaLearner(ABC):
             ValueError: if it is damaged, of another learner, or does not fit the family; or if the zoo has none of this
                 name.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise ValueError(
+                f"{cls.__name__}.load takes the path of a checkpoint, or 'zoo:' and the name of one that comes with "
+                f"the package, got {path!r}"
+            )
         path = zoo.path_of(path) if zoo.is_named(path) else path
         tensors, document = read_checkpoint(path)
         if document["learner"] != cls.__name__:
@@ -587,4 +603,31 @@ def versions() -> dict[str, str]:
 def _as_callback(callback: Callbacks) -> BaseCallback:
     if isinstance(callback, BaseCallback):
         return callback
-    return CallbackList(list(callback or []))
+    listed = [] if callback is None else callback
+    if not isinstance(listed, list | tuple) or not all(
+        isinstance(one, BaseCallback) for one in listed
+    ):
+        raise ValueError(
+            f"callback must be a Stable-Baselines3 callback (BaseCallback) or a list of these, got {callback!r}"
+        )
+    return CallbackList(list(listed))
+
+
+def _check_experience(episodes: Any) -> None:
+    """Refuse what is neither a log nor batches of episodes."""
+    if isinstance(episodes, Recorded):
+        return
+    if isinstance(episodes, str | os.PathLike):
+        raise ValueError(
+            f"adapt_from takes a log or batches of episodes, got the path {os.fspath(episodes)!r} for one: pass "
+            f"deploy.read_log({os.fspath(episodes)!r})"
+        )
+    if not isinstance(episodes, list | tuple) or not all(
+        isinstance(batch, EpisodeBatch) for batch in episodes
+    ):
+        raise ValueError(
+            "adapt_from takes a log, as deploy.read_log returns it, or a list of batches of episodes "
+            f"(EpisodeBatch), got {type(episodes).__name__}"
+        )
+    if not episodes:
+        raise ValueError("adapt_from needs at least one batch of episodes, got none")

@@ -340,6 +340,8 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
 """Lines of the policies that are not updated."""
 UPDATED: Mapping[str, Any] = {"linestyle": "-", "marker": "o", "markersize": 4}
 """Lines of those that are."""
+NO_GAP = "no gap"
+"""Stands where a bar would, and the table has a dash: the oracle is not surely better than the best other."""
 GAP_LIMITS = (-1.0, 2.0)
 """How far the axis of the gap reaches at most; what is beyond is in the table."""
 
@@ -378,7 +380,13 @@ def _draw_returns(axis: Any, report: Report, mode: str) -> None:
 def _draw_gaps(axis: Any, report: Report) -> None:
     for offset, (mode, color) in enumerate(zip(MODES, ("tab:blue", "tab:cyan"), strict=True)):
         gaps = [gap.estimate for gap in report.gaps[mode]]
-        finite = [(k, gap) for k, gap in enumerate(gaps, start=1) if has_gap(report, mode, k)]
+        shift = 0.3 * (offset - 0.5)
+        finite = []
+        for k, gap in enumerate(gaps, start=1):
+            if has_gap(report, mode, k):
+                finite.append((k, gap))
+            else:
+                axis.text(k + shift, 0.04, NO_GAP, color=color, rotation=90, ha="center")
         if not finite:
             continue
         updates, estimates = zip(*finite, strict=True)
@@ -386,21 +394,25 @@ def _draw_gaps(axis: Any, report: Report) -> None:
             [max(0.0, e.value - e.low) for e in estimates],
             [max(0.0, e.high - e.value) for e in estimates],
         ]
-        places = [update + 0.3 * (offset - 0.5) for update in updates]
+        places = [update + shift for update in updates]
         values = [e.value for e in estimates]
         axis.bar(places, values, 0.28, yerr=errors, color=color, capsize=3, label=mode)
     for level in (0.0, 1.0):
         axis.axhline(level, color="black", linewidth=0.8, linestyle=":")
-    axis.set(xlabel="updates", ylabel="gap closed", ylim=_gap_limits(report))
-    axis.set_xticks(range(1, report.protocol.num_updates + 1))
-    axis.set_title("0: worth nothing, 1: as good as the oracle")
+    numbers = _gap_numbers(report)
+    # Bars alone make the axis as wide as they are, and where there is none it holds nothing.
+    updates = report.protocol.num_updates
+    axis.set(xlabel="updates", ylabel="gap closed", xlim=(0.5, updates + 0.5))
+    axis.set_ylim(max(min(numbers) - 0.1, GAP_LIMITS[0]), min(max(numbers) + 0.1, GAP_LIMITS[1]))
+    axis.set_xticks(range(1, updates + 1))
+    axis.set_title(f"0: worth nothing, 1: as good as the oracle{_cut_off(numbers)}")
     if axis.containers:
         # Below the axis: inside, it would hide bars.
         axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
-def _gap_limits(report: Report) -> tuple[float, float]:
-    """Return the ends of the axis: around every gap and its interval, as far as that is of use."""
+def _gap_numbers(report: Report) -> list[float]:
+    """Return what the axis should reach: 0, 1, every gap and its interval."""
     numbers = [
         number
         for mode, gaps in report.gaps.items()
@@ -408,5 +420,11 @@ def _gap_limits(report: Report) -> tuple[float, float]:
         if has_gap(report, mode, k)
         for number in gap.estimate
     ]
-    low, high = min([0.0, *numbers]) - 0.1, max([1.0, *numbers]) + 0.1
-    return max(low, GAP_LIMITS[0]), min(high, GAP_LIMITS[1])
+    return [0.0, 1.0, *numbers]
+
+
+def _cut_off(numbers: Sequence[float]) -> str:
+    """Return where the axis ends before a bar or its interval does, as the title says it."""
+    low, high = GAP_LIMITS
+    ends = [f"−{-low:g}"] * (min(numbers) < low) + [f"{high:g}"] * (max(numbers) > high)
+    return f"\n(cut off at {' and '.join(ends)}: the table has all)" if ends else ""

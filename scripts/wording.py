@@ -74,7 +74,8 @@ def legend(family: str) -> str:
     return (
         f"Return: sum of an episode's rewards, more is better{reward}.\n"
         f"{rows}.\n"
-        f"Gap closed: {GAP_CLOSED}. 0: worth nothing, 1: as good as the oracle.\n"
+        f"Gap closed: {GAP_CLOSED}. 0: worth nothing, 1: as good as the oracle, –: no gap, as the oracle is not "
+        "surely better than the best other.\n"
         "All of it: docs/evaluation.md"
     )
 

@@ -54,27 +54,29 @@ def export_adaptation(
 
     MAML with all its variants and ES by gradient steps are written as their inner step, ES by hill climbing as its
     perturbation, MPO as one step of its encoder with what it writes. Before the file gets its name, the robot's code
-    adapts by it beside the learner, twice on experience of two sizes; a file that was there before survives every
-    failure. Operator set 18, IR 10.
+    adapts by it beside the learner, twice on experience of two sizes; a file that was there before is replaced, and
+    survives every failure. Operator set 18, IR 10.
 
     Args:
         learner: what is exported, at its meta-parameters.
-        path: where to write; must end in ".onnx", in a directory that exists.
+        path: where to write; must end in ".onnx". Folders that are missing are made.
         metadata: more entries for the metadata of the policy, as for `deploy.export`.
 
     Returns:
         The path of the file.
 
     Raises:
-        FileNotFoundError: if the directory is missing.
-        ValueError: if the path has another suffix, if the learner does not adapt or cannot adapt on a robot, if torch
-            cannot express it in ONNX, or if the file does not do what the learner does.
+        ValueError: if the path has another suffix, if it is no learner or one that does not adapt or cannot adapt on a
+            robot, if torch cannot express it in ONNX, or if the file does not do what the learner does.
     """
+    if not isinstance(learner, MetaLearner):
+        raise ValueError(
+            "export_adaptation(learner, path) takes a meta-learner, such as MAML, ES or MPO, got "
+            f"{type(learner).__name__}: a model is written by deploy.export(model, path)"
+        )
     target = Path(path)
     if target.suffix != ".onnx" or target.is_dir():
         raise ValueError(f"the adaptation file must be called *.onnx, got {target}")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"there is no directory {target.parent} to write {target.name} to")
     with one_torch_thread():
         contents = _contents(learner)
         policy, about = _policy(learner, contents, metadata or {})

@@ -351,6 +351,7 @@ class AdaptivePolicy(AdaptiveFile):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the policy of the last update as a plain file for `Policy`, whole or not at all; return where.
 
+        A file that is there is replaced; folders that are missing are made.
         Its metadata says which file it was adapted from, and on how much experience.
 
         Raises:

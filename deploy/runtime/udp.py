@@ -222,6 +222,15 @@ class Sequence:
         return "late"
 
 
+def _check_address(address: Any) -> None:
+    match address:
+        case (str(), int(port)) if not isinstance(port, bool) and 1 <= port <= 65_535:
+            return
+    raise ValueError(
+        f'address must be a pair of host and port, such as ("127.0.0.1", 47111), got {address!r}'
+    )
+
+
 class UdpRobot:
     """A robot behind UDP, for `ControlLoop` (`read` and `write`) or for one's own steps (`reset` and `step`).
 
@@ -237,7 +246,7 @@ class UdpRobot:
 
     Raises:
         OSError: if the host is not known.
-        ValueError: if a size or a time is none.
+        ValueError: if the address is no pair of host and port, or a size or a time is none.
     """
 
     def __init__(
@@ -249,6 +258,7 @@ class UdpRobot:
         timeout: float = 5.0,
         repeat: float = 0.1,
     ) -> None:
+        _check_address(address)
         for name, size in (("observation_size", observation_size), ("action_size", action_size)):
             if not 1 <= size <= MAX_NUMBERS:
                 raise ValueError(f"{name} must be from 1 to {MAX_NUMBERS}, got {size!r}")

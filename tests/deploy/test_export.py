@@ -85,22 +85,19 @@ def test_export_leaves_the_model_and_the_random_numbers_alone(tmp_path: Path) ->
 
 
 def test_the_same_model_gives_the_same_file(tmp_path: Path, ppo: PPO, policy: Policy) -> None:
-    again = deploy.export(ppo, tmp_path / "policy.onnx")
+    again = deploy.export(ppo, tmp_path / "new" / "policy.onnx")  # in a folder that it makes
     assert again.read_bytes() == policy.path.read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "message"),
+    ("name", "message"),
     [
-        ("missing/policy.onnx", FileNotFoundError, "there is no directory .*missing"),
-        ("", ValueError, "is a directory"),
-        ("policy.pt", ValueError, r"must be called \*\.onnx, got .*policy\.pt"),
+        ("", "is a directory"),
+        ("policy.pt", r"must be called \*\.onnx, got .*policy\.pt"),
     ],
 )
-def test_paths_refused_before_any_work(
-    tmp_path: Path, name: str, error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
+def test_paths_refused_before_any_work(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         deploy.export(cast(Any, None), tmp_path / name)
 
 

@@ -284,5 +284,8 @@ def test_wrong_arguments_are_refused() -> None:
     address = ("127.0.0.1", 9)
     with pytest.raises(ValueError, match="observation_size must be from 1 to"):
         UdpRobot(address, observation_size=0, action_size=1)
+    for wrong in ("127.0.0.1:47111", ("127.0.0.1", "9"), ("127.0.0.1", 0), 9):
+        with pytest.raises(ValueError, match=r"address must be a pair of host and port.* got "):
+            UdpRobot(wrong, observation_size=1, action_size=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="timeout must be a time"):
         UdpRobot(address, observation_size=1, action_size=1, timeout=0.0)

@@ -171,6 +171,18 @@ def test_what_is_missing_is_said() -> None:
         envs.from_gymnasium(
             make_pendulum, lambda rng, split: [1], apply_gravity, name="A-v0", dt=0.1
         )
+    for functions, words in (
+        (
+            (make_pendulum, lambda rng: Gravity(9.8)),
+            r"called as sample_task\(rng, split\).*\(rng\)",
+        ),
+        ((make_pendulum, sample_gravity, lambda env: None), r"called as apply_task\(env, task\)"),
+        ((lambda a: make_pendulum(), sample_gravity), r"called as make_env\(\).*'a'"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            envs.from_gymnasium(*functions, name="A-v0", dt=0.1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"called as reveal\(task\)"):
+        pendulum(reveal=lambda: [0.0])
     with pytest.raises(ValueError, match="split must be one of train"):
         pendulum().sample(1, split="exam", seed=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cannot render: its make_env takes no render_mode"):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from metamotor.meta.checkpoints import (
@@ -195,3 +196,15 @@ def test_what_is_tried_out_and_fails_is_not_written(tmp_path: Path) -> None:
     assert seen == [b"new"]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_content_is_the_same_bytes(tmp_path: Path) -> None:
+    # The order in which safetensors writes the metadata is drawn anew for each file.
+    paths = [write_checkpoint(tmp_path / str(index), TENSORS, DOCUMENT) for index in range(8)]
+    assert len({path.read_bytes() for path in paths}) == 1
+    content = paths[0].read_bytes()
+    assert int.from_bytes(content[:8], "little") % 8 == 0
+    found = load_file(paths[0])
+    assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
+    with safe_open(paths[0], "pt") as file:
+        assert sorted(file.metadata()) == ["metamotor", "sha256"]

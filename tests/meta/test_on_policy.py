@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from metamotor import envs
@@ -207,8 +207,10 @@ def test_a_policy_that_sb3_does_not_have_is_told_in_its_words() -> None:
     family = envs.make("PointNavigation-v0")
     with pytest.raises(ValueError, match=r"cannot make PPO.*Policy MlpPolic unknown"):
         OnPolicyAdapter(PPO, "MlpPolic", family)
-    with pytest.raises(ValueError, match="cannot make PPO"):
-        OnPolicyAdapter(PPO, "CnnPolicy", family)
+    for policy in ("CnnPolicy", ActorCriticCnnPolicy, "MultiInputPolicy"):
+        with pytest.raises(ValueError, match=r"images or dictionaries.*take 'MlpPolicy'") as caught:
+            OnPolicyAdapter(PPO, policy, family)
+        assert "\n" not in str(caught.value)
 
 
 class Tempered(ActorCriticPolicy):

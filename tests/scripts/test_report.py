@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,18 @@ from rich.console import Console
 
 from metamotor.meta.evaluation import Curve, Evaluation, Protocol
 from metamotor.meta.statistics import Estimate, GapClosed
-from metamotor.scripts.report import Report, draw, has_gap, markdown, rows, summarise, table
+from metamotor.scripts.figures import new_figure
+from metamotor.scripts.report import (
+    MODES,
+    Report,
+    _draw_gaps,
+    draw,
+    has_gap,
+    markdown,
+    rows,
+    summarise,
+    table,
+)
 
 PROTOCOL = Protocol(num_tasks=4, num_updates=2, support_episodes=10, query_episodes=5)
 
@@ -112,6 +124,23 @@ def test_markdown_has_both_kinds_of_policy() -> None:
 def test_the_figure_is_drawn(tmp_path: Path, oracle: float) -> None:
     path = draw(report_of(oracle), tmp_path / "figures" / "returns.png")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def gap_panel(report: Report) -> Any:
+    _, (axis,) = new_figure(1)
+    _draw_gaps(axis, report)
+    return axis
+
+
+def test_the_figure_says_where_there_is_no_gap_and_what_is_cut_off() -> None:
+    none = gap_panel(report_of(-6.0))
+    assert [text.get_text() for text in none.texts] == ["no gap"] * 4
+    assert none.get_xlim()[0] < min(text.get_position()[0] for text in none.texts)
+    for low, title in ((0.4, "oracle"), (-7.0, "oracle\n(cut off at −1: the table has all)")):
+        gaps = (GapClosed(Estimate(0.5, low, 0.9), "robust"),) * 2
+        panel = gap_panel(dataclasses.replace(report_of(), gaps=dict.fromkeys(MODES, gaps)))
+        assert (len(panel.patches), len(panel.texts)) == (4, 0)
+        assert panel.get_title().endswith(title)
 
 
 def test_evaluations_of_different_things_are_refused() -> None:

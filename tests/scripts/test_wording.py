@@ -25,6 +25,7 @@ def test_every_word_of_a_table_is_explained() -> None:
     for name in METHODS:
         assert f"{name}: " in legend("PandaReach-v0")
         assert f"**{name}**" in README
+    assert "–: no gap" in legend("PandaReach-v0")
     assert "25 cm" in legend("PandaReach-v0")
     assert "reward here" not in legend("MyOwn-v0")
 
