@@ -401,10 +401,10 @@ def _draw_gaps(axis: Any, report: Report) -> None:
         axis.axhline(level, color="black", linewidth=0.8, linestyle=":")
     numbers = _gap_numbers(report)
     # Bars alone make the axis as wide as they are, and where there is none it holds nothing.
-    updates = report.protocol.num_updates
-    axis.set(xlabel="updates", ylabel="gap closed", xlim=(0.5, updates + 0.5))
+    count = report.protocol.num_updates
+    axis.set(xlabel="updates", ylabel="gap closed", xlim=(0.5, count + 0.5))
     axis.set_ylim(max(min(numbers) - 0.1, GAP_LIMITS[0]), min(max(numbers) + 0.1, GAP_LIMITS[1]))
-    axis.set_xticks(range(1, updates + 1))
+    axis.set_xticks(range(1, count + 1))
     axis.set_title(f"0: worth nothing, 1: as good as the oracle{_cut_off(numbers)}")
     if axis.containers:
         # Below the axis: inside, it would hide bars.

@@ -180,7 +180,7 @@ def test_what_is_missing_is_said() -> None:
         ((lambda a: make_pendulum(), sample_gravity), r"called as make_env\(\).*'a'"),
     ):
         with pytest.raises(TypeError, match=words):
-            envs.from_gymnasium(*functions, name="A-v0", dt=0.1)  # type: ignore[arg-type]
+            envs.from_gymnasium(*functions, name="A-v0", dt=0.1)
     with pytest.raises(TypeError, match=r"called as reveal\(task\)"):
         pendulum(reveal=lambda: [0.0])
     with pytest.raises(ValueError, match="split must be one of train"):

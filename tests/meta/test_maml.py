@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -436,10 +436,16 @@ def test_callbacks_and_logger_are_sb3s(tmp_path: Path) -> None:
         (lambda: make_learner().learn(10, callback=5), r"callback \(BaseCallback\) .* got 5"),
         (lambda: make_learner().learn(10, callback=[5]), r"or a list of these, got \[5\]"),
         (lambda: make_learner().set_logger(3), "takes a Stable-Baselines3 logger.* got 3"),
-        (lambda: meta.MAML.load(["a"]), r"MAML.load takes the path of a checkpoint.* got \['a'\]"),
-        (lambda: POINT.sample(1, seed=1.5), "seed must be a whole number, got 1.5"),
+        (
+            lambda: meta.MAML.load(cast(Any, ["a"])),
+            r"MAML.load takes the path of a checkpoint.* got \['a'\]",
+        ),
+        (lambda: POINT.sample(1, seed=cast(Any, 1.5)), "seed must be a whole number, got 1.5"),
         (lambda: POINT.sample(1, seed=-1), "seed must be at least 0, got -1"),
-        (lambda: POINT.sample("2", seed=0), "number of tasks must be a whole number, got '2'"),
+        (
+            lambda: POINT.sample(cast(Any, "2"), seed=0),
+            "number of tasks must be a whole number, got '2'",
+        ),
         (lambda: make_learner().adapt(Bandit().make_env()), "observation_space|action_space"),
         (lambda: make_learner(Faulty("reward")).learn(10), "reward of BestArm"),
     ],

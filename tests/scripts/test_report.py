@@ -137,7 +137,7 @@ def test_the_figure_says_where_there_is_no_gap_and_what_is_cut_off() -> None:
     assert [text.get_text() for text in none.texts] == ["no gap"] * 4
     assert none.get_xlim()[0] < min(text.get_position()[0] for text in none.texts)
     for low, title in ((0.4, "oracle"), (-7.0, "oracle\n(cut off at −1: the table has all)")):
-        gaps = (GapClosed(Estimate(0.5, low, 0.9), "robust"),) * 2
+        gaps = (GapClosed(Estimate(0.5, low, 0.9), "robust", Estimate(1.0, 0.5, 2.0)),) * 2
         panel = gap_panel(dataclasses.replace(report_of(), gaps=dict.fromkeys(MODES, gaps)))
         assert (len(panel.patches), len(panel.texts)) == (4, 0)
         assert panel.get_title().endswith(title)
