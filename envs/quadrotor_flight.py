@@ -179,6 +179,11 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         """Return what is observed of where it should be later, given cosine and sine of where the compass points."""
         return []
 
+    def _by_compass(self, vector: Vector) -> Vector:
+        """Return where a vector points that is laid out by the compass."""
+        x, y, z = vector
+        return (self.task.compass * x, self.task.compass * y, z)
+
     def _task_properties(self) -> Mapping[str, float]:
         strengths = {f"{rotor}.strength": 1.0 for rotor in Quadrotor.ROTORS}
         strengths[f"{self.task.weak_rotor}.strength"] = self.task.strength
@@ -206,12 +211,13 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         cosine, sine = compass * cos(now.yaw), compass * sin(now.yaw)
         x, y, z = (goal - own for goal, own in zip(self._goal, now.position, strict=True))
         vx, vy, vz = (own - pace for own, pace in zip(now.world_velocity, self._pace, strict=True))
+        # Adding nothing makes 0 of −0, by which a compass that is turned round could be told.
         numbers = [
-            (cosine * x + sine * y) / POSITION_UNIT,
-            (cosine * y - sine * x) / POSITION_UNIT,
+            (cosine * x + sine * y) / POSITION_UNIT + 0.0,
+            (cosine * y - sine * x) / POSITION_UNIT + 0.0,
             z / POSITION_UNIT,
-            cosine * vx + sine * vy,
-            cosine * vy - sine * vx,
+            cosine * vx + sine * vy + 0.0,
+            cosine * vy - sine * vx + 0.0,
             vz,
             now.roll / TILT_UNIT,
             now.pitch / TILT_UNIT,

@@ -114,8 +114,7 @@ def run(options: Learning, command: str, console: Console) -> None:
     gaps = {comparison.family: comparison.gaps_as_json() for comparison in every}
     write_json(folder / "learning.json", {"gap_closed": gaps})
     write_file(folder / "learning.md", overview_page(every).encode())
-    if studied := by_seeds(every)[0]:
-        draw(studied, folder / "learning.png")
+    draw(by_seeds(every)[0] or every, folder / "learning.png")
     console.print(overview_table(comparisons))
     console.print(f"Written to {folder}/learning.md", soft_wrap=True)
 

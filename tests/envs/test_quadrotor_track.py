@@ -37,6 +37,7 @@ def fly(env: Any, task: QuadrotorTask, believed: QuadrotorTask | None, seed: int
         if believed is not None:
             phase = env._phase
             wanted = OMEGA**2 * np.array([-np.sin(phase), -2 * np.sin(2 * phase), 0.0])
+            wanted *= task.compass  # by which the figure is laid out
             action = pilot(observation, believed, wanted, kp=12.0, kd=6.0)
         observation, reward, terminated, truncated, _ = env.step(action)
         total, ended = total + reward, terminated or truncated
