@@ -205,7 +205,7 @@ def test_options_that_cannot_work_are_refused(kwargs: Any, message: str) -> None
 
 def test_a_policy_that_does_not_exist_is_told_with_those_that_do() -> None:
     family = envs.make("PointNavigation-v0")
-    with pytest.raises(ValueError, match="PPO has no policy 'MlpPolic'; .*one of MlpPolicy, "):
+    with pytest.raises(ValueError, match=r"PPO has no policy 'MlpPolic'; .*one of MlpPolicy, "):
         OnPolicyAdapter(PPO, "MlpPolic", family)
     for policy in ("CnnPolicy", ActorCriticCnnPolicy, "MultiInputPolicy"):
         with pytest.raises(ValueError, match=r"images or dictionaries.*take 'MlpPolicy'") as caught:
