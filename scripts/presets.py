@@ -85,7 +85,7 @@ def with_context(total_timesteps: int, **base: Any) -> Preset:
 
 
 def with_encoder(total_timesteps: int, **base: Any) -> Preset:
-    """Return MPO over PPO with these arguments, as on the A1; a start that a new family can be tried with."""
+    """Return MPO over PPO with these arguments, found on the A1; a start that a new family can be tried with."""
     return Preset(
         total_timesteps=total_timesteps,
         base=BaseLearner(**{"net_arch": (32, 32), "gae_lambda": 0.9, "log_std_init": -0.5, **base}),
@@ -335,21 +335,7 @@ PRESETS = {
         validation=ValidationOptions(validation_interval=8),
         support_episodes=1,
     ),
-    ("A1Locomotion-v0", "MPO"): Preset(
-        total_timesteps=350_000,
-        base=BaseLearner(net_arch=(32, 32), gamma=0.95, gae_lambda=0.9, log_std_init=-0.5),
-        config=MPOConfig(
-            hidden_size=48,
-            meta_batch_size=30,
-            trial_gamma=0.9,
-            trial_gae_lambda=0.9,
-            n_epochs=8,
-            n_minibatches=6,
-            task_loss_coef=1.0,
-        ),
-        validation=ValidationOptions(validation_interval=8),
-        support_episodes=1,
-    ),
+    ("A1Locomotion-v0", "MPO"): with_encoder(350_000, gamma=0.95),
     ("CartPoleSwingUp-v0", "MPO"): Preset(
         total_timesteps=350_000,
         base=BaseLearner(net_arch=(32, 32), gamma=0.97, gae_lambda=0.95, log_std_init=-0.5),
@@ -379,7 +365,7 @@ PRESETS = {
     ("LaikagoLocomotion-v0", "MPO"): with_encoder(300_000, gamma=0.95),
     ("MiniCheetahLocomotion-v0", "MPO"): with_encoder(250_000, gamma=0.95),
     ("HalfCheetahVelocity-v0", "MPO"): with_encoder(350_000, gamma=0.97),
-    ("XArmPayload-v0", "MPO"): with_encoder(300_000, gamma=0.9),
+    ("XArmPayload-v0", "MPO"): with_encoder(400_000, gamma=0.9),
     ("PandaActuators-v0", "MPO"): with_encoder(300_000, gamma=0.85, gae_lambda=0.8),
     ("QuadrotorHover-v0", "MPO"): with_encoder(400_000, gamma=0.97),
     ("QuadrotorTrack-v0", "MPO"): with_encoder(500_000, gamma=0.97),
