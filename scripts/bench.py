@@ -14,6 +14,7 @@ from tyro.conf import subcommand
 from metamotor.scripts.benchmarks import (
     adaptation,
     families,
+    first_episode,
     latency,
     learning,
     meta_gradient,
@@ -26,6 +27,7 @@ from metamotor.scripts.benchmarks import (
 )
 from metamotor.scripts.benchmarks.adaptation import Adaptation
 from metamotor.scripts.benchmarks.families import Families
+from metamotor.scripts.benchmarks.first_episode import FirstEpisode
 from metamotor.scripts.benchmarks.latency import Latency
 from metamotor.scripts.benchmarks.learning import Learning
 from metamotor.scripts.benchmarks.meta_gradient import MetaGradient
@@ -62,6 +64,7 @@ Benchmark = (
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Learning, subcommand("learning")]
     | Annotated[Families, subcommand("families")]
+    | Annotated[FirstEpisode, subcommand("first-episode")]
     | Annotated[Physics, subcommand("physics")]
     | Annotated[Parity, subcommand("parity")]
     | Annotated[Adaptation, subcommand("adaptation")]
@@ -75,6 +78,7 @@ Single = (
     | Resume
     | Learning
     | Families
+    | FirstEpisode
     | Physics
     | Parity
     | Adaptation
@@ -127,6 +131,8 @@ def _run(options: Single, command: str, console: Console) -> None:
             learning.run(options, command, console)
         case Families():
             families.run(options, command, console)
+        case FirstEpisode():
+            first_episode.run(options, command, console)
         case Physics():
             physics.run(options, command, console)
         case Parity():
