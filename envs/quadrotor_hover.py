@@ -35,8 +35,6 @@ class QuadrotorHoverEnv(QuadrotorEnv):
 
     def _begin(self) -> Array:
         x, y, z = self.np_random.uniform(-START_OFFSET, START_OFFSET, size=3).tolist()
-        # By the compass, so that where it starts does not tell which way round that is.
-        x, y, z = self._by_compass((x, y, z))
         self.robot.reset((GOAL[0] + x, GOAL[1] + y, GOAL[2] + z))
         return self._observe(self.robot.read())
 

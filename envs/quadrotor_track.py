@@ -1,10 +1,10 @@
 """Tracking: a quadrotor must follow a figure of eight, whatever it carries, and whatever blows.
 
 What is hidden, action, observation, reward and end are in `quadrotor_flight`. Where the vehicle should be goes round
-x = sin φ, y = ½ sin 2φ [m] by its compass, 2 m above the ground, once in 5 s: at up to 1.8 m/s. It is observed: beside
-the way to go, where it will be in 0.2 and 0.4 s, from where it is. An episode has 125 steps of 0.04 s. It starts on the
-figure at a random φ, level, with the velocity that it should have. With all actions at zero the vehicle leaves: of 125
-that could be earned it gets about 11.
+x = sin φ, y = ½ sin 2φ [m], 2 m above the ground, once in 5 s: at up to 1.8 m/s. It is observed: beside the way to go,
+where it will be in 0.2 and 0.4 s, from where it is. An episode has 125 steps of 0.04 s. It starts at a random φ, up to
+0.5 m away from the figure along x and y, level, with the velocity that it should have. With all actions at zero the
+vehicle leaves: of 125 that could be earned it gets about 6.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ RATE = 2 * pi / 5.0
 """How fast φ grows [rad/s]."""
 AHEAD = (0.2, 0.4)
 """How much later it will be where the preview says [s]."""
+START_OFFSET = 0.5
+"""Farthest that it starts from the figure along x and y [m]."""
 
 
 def place(phase: float) -> Vector:
@@ -56,22 +58,20 @@ class QuadrotorTrackEnv(QuadrotorEnv):
 
     def _begin(self) -> Array:
         self._phase = float(self.np_random.uniform(-pi, pi))
-        self._follow()
-        self.robot.reset(self._goal, self._pace)
+        self._goal, self._pace = place(self._phase), pace(self._phase)
+        # Beside the figure, so that the first observation does not tell how far off the estimate is.
+        x, y = self.np_random.uniform(-START_OFFSET, START_OFFSET, size=2).tolist()
+        self.robot.reset((self._goal[0] + x, self._goal[1] + y, HEIGHT), self._pace)
         return self._observe(self.robot.read())
 
     def _aim(self) -> None:
         self._phase += RATE * self.family.dt
-        self._follow()
-
-    def _follow(self) -> None:
-        self._goal = self._by_compass(place(self._phase))
-        self._pace = self._by_compass(pace(self._phase))
+        self._goal, self._pace = place(self._phase), pace(self._phase)
 
     def _foresee(self, cosine: float, sine: float) -> list[float]:
         numbers = []
         for later in AHEAD:
-            ahead = self._by_compass(place(self._phase + RATE * later))
+            ahead = place(self._phase + RATE * later)
             x, y = ahead[0] - self._goal[0], ahead[1] - self._goal[1]
             numbers += [
                 (cosine * x + sine * y) / POSITION_UNIT,

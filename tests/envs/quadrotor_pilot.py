@@ -18,7 +18,7 @@ from metamotor.robots.quadrotor_model import REACH, inertia
 from metamotor.robots.rotors import ANGLE_GAIN, BODY_DRAG, RATE_GAIN, ROTOR_DRAG
 from metamotor.robots.simulator import GRAVITY
 
-IGNORANT = QuadrotorTask(0.1, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.02, 1.0)
+IGNORANT = QuadrotorTask(0.1, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.02, 0.0, 0.0)
 """What one has to take for granted who knows nothing: the mean of what may be hidden."""
 
 
@@ -38,11 +38,10 @@ def pilot(
         kp: gain of the position [1/s²].
         kd: gain of the velocity [1/s].
     """
-    axes = np.array([believed.compass, believed.compass, 1.0])
-    to_go, velocity = axes * observation[:3] * POSITION_UNIT, axes * observation[3:6]
-    yaw = observation[8]
+    to_go, velocity, yaw = observation[:3] * POSITION_UNIT, observation[3:6], observation[8]
     cosine, sine = np.cos(yaw), np.sin(yaw)
     turn = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    to_go = to_go + turn @ np.array([believed.error_x, believed.error_y, 0.0])
     wanted = kp * to_go - kd * velocity + turn @ acceleration
     mass = Quadrotor.MASS + believed.payload
     wind = np.array([believed.wind_x, believed.wind_y, 0.0])

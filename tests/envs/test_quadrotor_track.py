@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from metamotor.envs.quadrotor_flight import QuadrotorTask
 from metamotor.envs.quadrotor_track import place
 from tests.envs.quadrotor_pilot import IGNORANT, pilot
 
-SOUND = QuadrotorTask(0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+SOUND = QuadrotorTask(0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Nothing is wrong."""
 OMEGA = 2 * np.pi / 5
 
@@ -37,7 +36,6 @@ def fly(env: Any, task: QuadrotorTask, believed: QuadrotorTask | None, seed: int
         if believed is not None:
             phase = env._phase
             wanted = OMEGA**2 * np.array([-np.sin(phase), -2 * np.sin(2 * phase), 0.0])
-            wanted *= task.compass  # by which the figure is laid out
             action = pilot(observation, believed, wanted, kp=12.0, kd=6.0)
         observation, reward, terminated, truncated, _ = env.step(action)
         total, ended = total + reward, terminated or truncated
@@ -49,27 +47,30 @@ def test_the_figure_is_the_documented_one() -> None:
         assert place(phase) == pytest.approx(eight(phase))
 
 
-def test_starts_on_the_figure_and_moving_along(env: Any) -> None:
-    starts = []
+def test_starts_near_the_figure_and_moving_along(env: Any) -> None:
+    starts, offsets = [], []
     for seed in range(20):
         observation, _ = env.reset(seed=seed, options={"task": SOUND})
         now = env.robot.read()
-        phase = np.arctan2(now.position[0], now.world_velocity[0] / OMEGA)
+        phase = env._phase
         starts.append(phase)
-        assert now.position == pytest.approx(eight(phase))
-        assert observation[:12] == pytest.approx(np.zeros(12), abs=1e-6)
+        away = eight(phase) - now.position
+        offsets.append(away[:2])
+        assert observation[:12] == pytest.approx([*(away / 0.5), *[0.0] * 9], abs=1e-6)
+        assert away[2] == 0.0
         later = (eight(phase + 1e-5) - eight(phase - 1e-5)) / 2e-5 * OMEGA
         assert now.world_velocity == pytest.approx(later, abs=1e-6)
         ahead = [eight(phase + OMEGA * lead) - eight(phase) for lead in (0.2, 0.4)]
         expected = np.concatenate([ahead[0][:2], ahead[1][:2]]) / 0.5
         assert observation[12:] == pytest.approx(expected, abs=1e-6)
     assert np.ptp(starts) > 4.0
+    assert np.abs(offsets).max() <= 0.5
+    assert np.ptp(offsets, axis=0).min() > 0.7
 
 
 def test_reward_tells_how_far_it_is_from_the_moving_place(env: Any) -> None:
     env.reset(seed=0, options={"task": SOUND})
-    now = env.robot.read()
-    phase = np.arctan2(now.position[0], now.world_velocity[0] / OMEGA)
+    phase = env._phase
     for step in range(1, 11):
         observation, reward, _, _, _ = env.step(np.zeros(4))
         away = eight(phase + OMEGA * 0.04 * step) - env.robot.read().position
@@ -82,18 +83,12 @@ def test_reward_tells_how_far_it_is_from_the_moving_place(env: Any) -> None:
 def test_nobody_flies_it_for_long(env: Any) -> None:
     tasks = env.family.sample(20, split="test", seed=0)
     returns = [fly(env, task, None, seed) for seed, task in enumerate(tasks)]
-    assert 8.0 < np.mean(returns) < 15.0
+    assert 4.0 < np.mean(returns) < 9.0
 
 
 def test_knowing_what_is_hidden_pays(env: Any) -> None:
     tasks = env.family.sample(20, split="test", seed=0)
-    believed = [dataclasses.replace(IGNORANT, compass=task.compass) for task in tasks]
-    ignorant = np.mean(
-        [
-            fly(env, task, own, seed)
-            for seed, (task, own) in enumerate(zip(tasks, believed, strict=True))
-        ]
-    )
+    ignorant = np.mean([fly(env, task, IGNORANT, seed) for seed, task in enumerate(tasks)])
     knowing = np.mean([fly(env, task, task, seed) for seed, task in enumerate(tasks)])
-    assert knowing > 95.0
-    assert knowing > ignorant + 15.0
+    assert knowing > 90.0
+    assert knowing > ignorant + 40.0
