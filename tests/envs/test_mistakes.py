@@ -103,7 +103,7 @@ class TestNumbersOfNumpy:
         assert type(envs.make("PointNavigation-v0", horizon=np.int64(7)).horizon) is int
 
     def test_are_an_interval_and_a_probability_that_json_has(self) -> None:
-        drawn = envs.uniform(np.float32(0.5), 1, when="interval", interval=np.int64(3))
+        drawn = envs.uniform(0.5, 1, when="interval", interval=np.int64(3))
         often = envs.uniform(0, 1, when="step", probability=np.float32(0.5))
         for how in (drawn, often):
             assert envs.Vary(**json.loads(json.dumps(how.as_json()))) == how
