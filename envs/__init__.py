@@ -10,7 +10,6 @@ Importing this registers them with gymnasium too: gymnasium.make("metamotor/Pand
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,7 +102,7 @@ def make(name: str, **kwargs: Any) -> TaskFamily:
         ValueError: if there is no family of that id.
         TypeError: if it does not know one of the arguments.
     """
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise ValueError(f"unknown task family {name!r}; there are {', '.join(sorted(FAMILIES))}")
     return FAMILIES[name].make(**kwargs)
 
@@ -128,10 +127,9 @@ def make_env(
         TypeError: if the task is of another family, or the family does not know a setting.
     """
     found = make(family, **settings)
-    env = found.make_env(render_mode=render_mode)
     if isinstance(task, Mapping):
-        numbers = {name: float(number) for name, number in task.items()}
-        task = found.task_type.from_json(json.dumps(numbers))
+        task = found.task_type.from_numbers(task)
+    env = found.make_env(render_mode=render_mode)
     if task is not None:
         env.set_task(task)
     return env

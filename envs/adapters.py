@@ -83,6 +83,11 @@ class GymnasiumFamily:
         self.name = name
         self.reveal_task = reveal_task
         _check_name(name)
+        for setting, answer in (("after_reset", after_reset), ("reveal_task", reveal_task)):
+            if not isinstance(answer, bool):
+                raise ValueError(f"{setting} must be True or False, got {answer!r}")
+        if reveal is not None and not callable(reveal):
+            raise TypeError(f"reveal= takes a function of a task, got {reveal!r}")
         for function in self._functions:
             if function is not None and not callable(function):
                 raise TypeError(
@@ -130,6 +135,10 @@ class GymnasiumFamily:
         Raises:
             TypeError: if an argument is unknown.
         """
+        if unknown := [name for name in changes if name not in self._settings]:
+            raise TypeError(
+                f"{self.name} does not know {', '.join(unknown)}; it takes {', '.join(self._settings)}"
+            )
         return type(self)(*self._functions, **{**self._settings, **changes})
 
     @property
@@ -179,6 +188,11 @@ class GymnasiumFamily:
             raise ValueError(
                 f"{self.name} cannot render: its make_env takes no render_mode, got {render_mode!r}"
             )
+        if not isinstance(env, gymnasium.Env):
+            raise TypeError(f"make_env of {self.name} must return a gymnasium.Env, got {env!r}")
+        for kind in ("observation_space", "action_space"):
+            if not isinstance(found := getattr(env, kind, None), spaces.Space):
+                raise TypeError(f"{kind} of {env} must be a gymnasium space, got {found!r}")
         space = env.observation_space
         flat = isinstance(space, spaces.Box) and len(space.shape) == 1
         return env if flat else FlattenObservation(env)
@@ -201,7 +215,16 @@ class GymnasiumFamily:
     def reveal(self, task: Any) -> Array:
         """Return what the oracle sees of a task. Shape: (P,)."""
         if (reveal := self._settings["reveal"]) is not None:
-            return np.atleast_1d(np.asarray(reveal(task), dtype=np.float64))
+            told = reveal(task)
+            try:
+                numbers = np.atleast_1d(np.asarray(told, dtype=np.float64))
+            except (TypeError, ValueError):
+                numbers = np.array([np.nan])
+            if numbers.ndim != 1 or not np.isfinite(numbers).all():
+                raise ValueError(
+                    f"reveal= of {self.name} must return finite numbers, a list of them, got {told!r}"
+                )
+            return numbers
         middle, half = self._scale
         return np.asarray((task.as_array() - middle) / half)
 
@@ -229,12 +252,13 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         self.family = family
         self.observation_space = family.observation_space
         self.task: Any = None
-        self._elapsed = 0
+        self._elapsed = -1
 
     def set_task(self, task: Any) -> None:
         """Make `task` the one that the next `reset` starts."""
         _check_task(task, self.family)
         self.task = task
+        self._elapsed = -1
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -248,13 +272,25 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
             self.set_task(self.family.sample(1, seed=draw)[0])
         self._elapsed = 0
         self.family.apply(self.env, self.task)
-        observation, info = self.env.reset(seed=seed, options=options or None)
+        started: Any = self.env.reset(seed=seed, options=options or None)
+        # An observation of two numbers, as reset returned before Gymnasium, would unpack as well.
+        if not isinstance(started, tuple) or len(started) != 2:
+            raise ValueError(
+                f"reset() of {self.env} must return (observation, info), got {started!r}"
+            )
+        observation, info = started
         if self.family.applies_after_reset:
             self.family.apply(self.env, self.task)
         return self._with_task(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Apply one action; see `gymnasium.Env.step`."""
+        """Apply one action; see `gymnasium.Env.step`.
+
+        Raises:
+            RuntimeError: if the episode has not been started, or its task changed since.
+        """
+        if self._elapsed < 0:
+            raise RuntimeError("call reset() before step(), and after set_task()")
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._elapsed += 1
         truncated = truncated or self._elapsed >= self.family.horizon
@@ -288,10 +324,14 @@ def _horizon(env: Env, horizon: int | None) -> int:
 
 def _dt(env: Env, dt: float | None) -> float:
     found: Any = dt if dt is not None else getattr(env.unwrapped, "dt", None)
-    if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not found > 0:
+    if (
+        isinstance(found, bool)
+        or not isinstance(found, int | float | np.number)
+        or not 0 < found < np.inf
+    ):
         raise ValueError(
-            f"dt=, the control period in seconds, must be a number above 0, got {dt!r}, and the environment does not "
-            "tell it"
+            f"dt=, the control period in seconds, must be a finite number above 0, got {dt!r}, and the environment "
+            "does not tell it"
         )
     return float(found)
 
@@ -299,6 +339,8 @@ def _dt(env: Env, dt: float | None) -> float:
 def _check_name(name: str) -> None:
     from metamotor.envs import FAMILIES  # which imports this
 
+    if not isinstance(name, str) or not name:
+        raise ValueError(f'name= must be a string such as "PendulumGravity-v0", got {name!r}')
     if name in FAMILIES:
         raise ValueError(f"{name} is a family of metamotor's own: give yours another name")
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from metamotor.envs.core import SPLITS
+
 MEMBERS = ("name", "horizon", "dt", "observation_space", "action_space", "sample", "make_env")
 """What every family has."""
 DRAWS = 32
@@ -36,7 +38,18 @@ def check_family(
         raise ValueError(
             f"a family has {', '.join(MEMBERS)}; {family!r} lacks {', '.join(missing)}"
         )
+    for setting, count in (("num_tasks", num_tasks), ("num_steps", num_steps)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"{setting} must be a whole number of at least 1, got {count!r}")
     tasks = _different_tasks(family, num_tasks, seed)
+    # Training alone would not find out for hours that no test task can be drawn.
+    for split in SPLITS:
+        try:
+            family.sample(1, split=split, seed=seed)
+        except Exception as error:
+            raise ValueError(
+                f"{family.name}: no task of the split {split!r} can be drawn: {type(error).__name__}: {error}"
+            ) from error
     env = family.make_env()
     try:
         episodes = [_episode(env, family, task, num_steps, seed) for task in tasks]
@@ -78,6 +91,11 @@ def _check_repetition(
             "numbers, not multiply or add to them"
         )
     new = family.make_env()
+    if getattr(new, "unwrapped", new) is getattr(env, "unwrapped", env):
+        raise ValueError(
+            f"{family.name}: make_env gave the same environment twice, and two that learn would disturb each other: "
+            "make a new one in it"
+        )
     try:
         for task, expected in zip(reversed(tasks), reversed(episodes), strict=True):
             if _episode(new, family, task, steps, seed) != expected:
@@ -97,6 +115,8 @@ def _episode(env: Any, family: Any, task: Any, steps: int, seed: int) -> list[by
     bits = [_checked(observation, family)]
     for _ in range(min(steps, family.horizon)):
         observation, reward, terminated, truncated, _ = env.step(actions.sample())
+        if np.ndim(reward) or not isinstance(reward, int | float | np.number | np.ndarray):
+            raise ValueError(f"{family.name}: a reward is one number, got {reward!r}")
         if not np.isfinite(float(reward)):
             raise ValueError(f"{family.name}: a step of {task} was rewarded with {reward}")
         bits.append(_checked(observation, family) + np.float64(reward).tobytes())

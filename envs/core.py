@@ -111,7 +111,24 @@ Parameter = Interval | Choice
 
 @dataclass(frozen=True)
 class Task:
-    """One task: subclasses add float fields, named as in their family's `parameters`."""
+    """One task: subclasses add float fields, named as in their family's `parameters`.
+
+    Numbers of numpy become Python's, so that JSON has a word for them.
+
+    Raises:
+        ValueError: if one is no finite number.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuse what would become a reward of NaN many steps later."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not _is_number(value):
+                raise ValueError(
+                    f"{type(self).__name__}.{field.name} must be a finite number, got {value!r}"
+                )
+            if isinstance(value, np.generic):
+                object.__setattr__(self, field.name, value.item())
 
     def to_json(self) -> str:
         """Return the task as a JSON object, at full precision."""
@@ -126,23 +143,38 @@ class Task:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(f"{cls.__name__} expects a JSON object, got {text!r}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{cls.__name__} expects a JSON object, got {text!r}")
+        return cls.from_numbers(values)
+
+    @classmethod
+    def from_numbers(cls, numbers: Mapping[str, Any]) -> Self:
+        """Return the task with these numbers by name.
+
+        Raises:
+            ValueError: if they are not exactly this class's fields, all finite numbers.
+        """
         names = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(values, dict) or sorted(values) != sorted(names):
-            raise ValueError(f"{cls.__name__} expects an object with {names}, got {text!r}")
-        for name, value in values.items():
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not np.isfinite(value)
-            ):
-                raise ValueError(f"{cls.__name__}.{name} must be a finite number, got {value!r}")
-        return cls(**{name: float(value) for name, value in values.items()})
+        if set(numbers) != set(names):
+            raise ValueError(f"{cls.__name__} expects an object with {names}, got {numbers!r}")
+        task = cls(**numbers)
+        return cls(*(float(value) for value in dataclasses.astuple(task)))
 
     def as_array(self) -> Array:
         """Return the parameters in field order. Shape: (P,)."""
         return np.array(dataclasses.astuple(self), dtype=np.float64)
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a finite real number, and not a truth value."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 FLOAT32 = np.dtype(np.float32)
@@ -211,10 +243,9 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             TypeError: if `options` hold a task that is not of this family.
             ValueError: if `options` hold anything else than a task.
         """
-        if options and options.keys() != {"task"}:
-            raise ValueError(
-                f'{self.family.name} takes reset(options={{"task": task}}), got options with {list(options)}'
-            )
+        if options and not (isinstance(options, Mapping) and options.keys() == {"task"}):
+            got = f"options with {list(options)}" if isinstance(options, Mapping) else repr(options)
+            raise ValueError(f'{self.family.name} takes reset(options={{"task": task}}), got {got}')
         super().reset(seed=seed)
         if options:
             self.set_task(options["task"])
@@ -240,7 +271,11 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             raise RuntimeError("call reset() before step(), and after set_task()")
         action = np.asarray(action)
         numbers = action.tolist()
-        if action.shape != self._shape or not (isfinite(sum(numbers)) or _all_finite(action)):
+        if (
+            action.shape != self._shape
+            or action.dtype.kind not in "fiub"
+            or not (isfinite(sum(numbers)) or _all_finite(action))
+        ):
             raise ValueError(
                 f"{self.family.name} expects finite actions of shape {self._shape}, got {action!r}"
             )
@@ -255,11 +290,12 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         observation, reward, terminated = self._advance(command)
         self._elapsed += 1
         self._reward = reward
-        if not _all_finite(observation):
+        if not (_all_finite(observation) and isfinite(reward)):
             step, self._elapsed = self._elapsed, -1
             self._recover()
             raise FloatingPointError(
-                f"{self.family.name} blew up in step {step} of {self.task}: it observes {observation}"
+                f"{self.family.name} blew up in step {step} of {self.task}: it observes {observation}, "
+                f"rewarded with {reward}"
             )
         if self._randomizer is not None:
             observation = self._link.see(observation, self.np_random)
@@ -421,9 +457,11 @@ class TaskFamily(ABC):
         randomization: Mapping[str, Any] | str | None = None,
         physics: str | None = None,
     ) -> None:
-        self.horizon = self.default_horizon if horizon is None else horizon
-        if isinstance(horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
+        steps = self.default_horizon if horizon is None else horizon
+        whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
+        if not whole or steps < 1:
             raise ValueError(f"horizon must be a whole number of at least 1, got {horizon!r}")
+        self.horizon = int(steps)
         if not isinstance(reveal_task, bool):
             raise ValueError(f"reveal_task must be True or False, got {reveal_task!r}")
         self.reveal_task = reveal_task

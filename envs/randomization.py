@@ -80,7 +80,7 @@ class Vary:
             raise ValueError(f"log_uniform takes numbers above 0, got {numbers}")
         if self.distribution == "normal" and numbers[1] < 0:
             raise ValueError(f"normal takes a standard deviation of 0 or more, got {numbers[1]}")
-        whole = isinstance(self.interval, int) and not isinstance(self.interval, bool)
+        whole = isinstance(self.interval, int | np.integer) and not isinstance(self.interval, bool)
         if (self.when == "interval") != (self.interval is not None) or (
             self.interval is not None and not (whole and self.interval >= 1)
         ):
@@ -96,7 +96,12 @@ class Vary:
                 f'probability= lies in (0, 1] with when="step", and is not given otherwise; got {self.probability!r} '
                 f"with when={self.when!r}"
             )
+        # Numbers of numpy are none that JSON has a word for.
         object.__setattr__(self, "numbers", tuple(float(number) for number in numbers))
+        if self.interval is not None:
+            object.__setattr__(self, "interval", int(self.interval))
+        if self.probability is not None:
+            object.__setattr__(self, "probability", float(self.probability))
 
     def draw(self, generator: np.random.Generator) -> float:
         """Return a number from the distribution."""
@@ -121,24 +126,33 @@ class Vary:
         return {name: value for name, value in values.items() if value is not None}
 
 
+def _make(distribution: Distribution, numbers: Sequence[float], how: Mapping[str, Any]) -> Vary:
+    known = ("operation", "when", "interval", "probability")
+    if unknown := [name for name in how if name not in known]:
+        raise TypeError(
+            f"{distribution} does not know {', '.join(unknown)}; besides its numbers it takes {', '.join(known)}"
+        )
+    return Vary(distribution, tuple(numbers), **how)
+
+
 def uniform(low: float, high: float, **how: Any) -> Vary:
     """Vary uniformly between two numbers; `operation`, `when`, `interval` and `probability` as in `Vary`."""
-    return Vary("uniform", (low, high), **how)
+    return _make("uniform", (low, high), how)
 
 
 def log_uniform(low: float, high: float, **how: Any) -> Vary:
     """Vary uniformly in the logarithm, between two numbers above 0; the rest as in `Vary`."""
-    return Vary("log_uniform", (low, high), **how)
+    return _make("log_uniform", (low, high), how)
 
 
 def normal(mean: float, std: float, **how: Any) -> Vary:
     """Vary normally; the rest as in `Vary`."""
-    return Vary("normal", (mean, std), **how)
+    return _make("normal", (mean, std), how)
 
 
 def choice(*values: float, **how: Any) -> Vary:
     """Take one of some values; the rest as in `Vary`."""
-    return Vary("choice", values, **how)
+    return _make("choice", values, how)
 
 
 def vary(value: Any) -> Vary:
@@ -220,6 +234,8 @@ def varied(given: Any, family: str) -> dict[str, Vary]:
             f"randomization must be a mapping from properties to how they vary, or one of {', '.join(PUBLISHED)}, "
             f"got {given!r}"
         )
+    if strange := [name for name in given if not isinstance(name, str)]:
+        raise TypeError(f"randomization names properties by strings, got {strange[0]!r}")
     return {name: vary(value) for name, value in given.items()}
 
 

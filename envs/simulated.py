@@ -35,6 +35,7 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         self, family: TaskFamily, robot_type: type[RobotT], render_mode: str | None = None
     ) -> None:
         self._robot_type = robot_type
+        self._closed = False
         super().__init__(family, render_mode)
         self.metadata = {**self.metadata, "render_fps": round(1 / family.dt)}
         self._build()
@@ -49,8 +50,36 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         return self.robot.render() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """Free the simulator."""
+        """Free the simulator; afterwards only `close` may be called."""
         self.robot.close()
+        self._closed, self._elapsed = True, -1
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled or copied: the copy would drive this one's simulator.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            f"an environment of {self.family.name} holds a simulator and cannot be copied or pickled: send the family, "
+            "and call its make_env() there"
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start an episode; see `TaskEnv.reset`.
+
+        Raises:
+            RuntimeError: if the environment is closed.
+            TypeError: if `options` hold a task that is not of this family.
+            ValueError: if `options` hold anything else than a task.
+        """
+        if self._closed:
+            raise RuntimeError(
+                f"this environment of {self.family.name} is closed: make another by the family's make_env()"
+            )
+        return super().reset(seed=seed, options=options)
 
     def set_task(self, task: Any) -> None:
         """Make `task` the one that the next `reset` starts; the robot gets the properties that it says at once.
@@ -63,7 +92,7 @@ class SimulatedEnv(TaskEnv, Generic[RobotT]):
         super().set_task(task)
         try:
             self._configure(self._task_properties())
-        except ValueError:
+        except (ValueError, TypeError):
             self.task = before
             if before is not None:
                 super().set_task(before)

@@ -150,7 +150,11 @@ def test_learners_train_on_it_in_processes_of_their_own() -> None:
         ),
         ({"horizon": 201}, ValueError, r"registered with \(200\), got 201"),
         ({"name": "CartPole-v0"}, ValueError, "CartPole-v0 is a family of metamotor's own"),
-        ({"dt": -1.0}, ValueError, "dt=, the control period in seconds, must be a number above 0"),
+        (
+            {"dt": -1.0},
+            ValueError,
+            "dt=, the control period in seconds, must be a finite number above 0",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(changes: Any, error: Any, words: str) -> None:
