@@ -137,9 +137,9 @@ PARAMETERS: Mapping[str, Parameter] = {
     **{
         f"error_{axis}": Interval(
             unit="m",
-            train=(-0.6, 0.6),
-            test=(-0.54, 0.54),
-            out_of_range=((-0.8, -0.6), (0.6, 0.8)),
+            train=(-0.5, 0.5),
+            test=(-0.45, 0.45),
+            out_of_range=((-0.7, -0.5), (0.5, 0.7)),
         )
         for axis in ("x", "y")
     },

@@ -1,10 +1,10 @@
 """Tracking: a quadrotor must follow a figure of eight, whatever it carries, and whatever blows.
 
-What is hidden, action, observation, reward and end are in `quadrotor_flight`. Where the vehicle should be goes round
-x = sin φ, y = ½ sin 2φ [m], 2 m above the ground, once in 5 s: at up to 1.8 m/s. It is observed: beside the way to go,
+What is hidden, action, observation, reward and end are in `quadrotor_flight`. Where the vehicle should be goes round x
+= sin φ, y = ½ sin 2φ [m], 2 m above the ground, once in 5 s: at up to 1.8 m/s. It is observed: beside the way to go,
 where it will be in 0.2 and 0.4 s, from where it is. An episode has 125 steps of 0.04 s. It starts at a random φ, up to
-0.5 m away from the figure along x and y, level, with the velocity that it should have. With all actions at zero the
-vehicle leaves: of 125 that could be earned it gets about 6.
+0.3 m away from the figure along x and y by its estimate, level, with the velocity that it should have. With all actions
+at zero the vehicle leaves: of 125 that could be earned it gets about 6.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RATE = 2 * pi / 5.0
 """How fast φ grows [rad/s]."""
 AHEAD = (0.2, 0.4)
 """How much later it will be where the preview says [s]."""
-START_OFFSET = 0.5
+START_OFFSET = 0.3
 """Farthest that it starts from the figure along x and y [m]."""
 
 
@@ -59,8 +59,9 @@ class QuadrotorTrackEnv(QuadrotorEnv):
     def _begin(self) -> Array:
         self._phase = float(self.np_random.uniform(-pi, pi))
         self._goal, self._pace = place(self._phase), pace(self._phase)
-        # Beside the figure, so that the first observation does not tell how far off the estimate is.
         x, y = self.np_random.uniform(-START_OFFSET, START_OFFSET, size=2).tolist()
+        # By its estimate, so that the first observation does not tell how far off that is.
+        x, y = x - self.task.error_x, y - self.task.error_y
         self.robot.reset((self._goal[0] + x, self._goal[1] + y, HEIGHT), self._pace)
         return self._observe(self.robot.read())
 

@@ -172,8 +172,8 @@ PRESETS = {
     ("PendulumMass-v0", "MAML"): with_context(1_000_000, gamma=0.97, gae_lambda=0.95),
     ("HuskyTraction-v0", "MAML"): with_context(400_000, gamma=0.95),
     ("RacecarDrift-v0", "MAML"): with_context(400_000, gamma=0.95),
-    ("QuadrotorHover-v0", "MAML"): with_context(1_000_000, gamma=0.97),
-    ("QuadrotorTrack-v0", "MAML"): with_context(1_000_000, gamma=0.97),
+    ("QuadrotorHover-v0", "MAML"): with_context(1_000_000, gamma=0.97, log_std_init=-1.0),
+    ("QuadrotorTrack-v0", "MAML"): with_context(1_000_000, gamma=0.97, log_std_init=-1.0),
     ("PointNavigationSparse-v0", "MAML"): Preset(
         total_timesteps=1_600_000,
         base=BaseLearner(log_std_init=-0.2),
