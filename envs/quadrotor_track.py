@@ -1,7 +1,7 @@
 """Tracking: a quadrotor must follow a figure of eight, whatever it carries, and whatever blows.
 
 What is hidden, action, observation, reward and end are in `quadrotor_flight`. Where the vehicle should be goes round x
-= sin φ, y = ½ sin 2φ [m], 2 m above the ground, once in 5 s: at up to 1.8 m/s. It is observed: beside the way to go,
+= sin φ, y = ½ sin 2φ [m], 2 m above the ground, once in 8 s: at up to 1.1 m/s. It is observed: beside the way to go,
 where it will be in 0.2 and 0.4 s, from where it is. An episode has 125 steps of 0.04 s. It starts at a random φ, up to
 0.3 m away from the figure along x and y by its estimate, level, with the velocity that it should have. With all actions
 at zero the vehicle leaves: of 125 that could be earned it gets about 6.
@@ -31,7 +31,7 @@ WIDTH = 0.5
 """Half its width, along y [m]."""
 HEIGHT = 2.0
 """Above the ground [m]."""
-RATE = 2 * pi / 5.0
+RATE = 2 * pi / 8.0
 """How fast φ grows [rad/s]."""
 AHEAD = (0.2, 0.4)
 """How much later it will be where the preview says [s]."""

@@ -13,7 +13,7 @@ from tests.envs.quadrotor_pilot import IGNORANT, pilot
 
 SOUND = QuadrotorTask(0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Nothing is wrong."""
-OMEGA = 2 * np.pi / 5
+OMEGA = 2 * np.pi / 8
 
 
 @pytest.fixture(scope="module")
