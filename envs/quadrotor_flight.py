@@ -15,8 +15,8 @@ satellites is over minutes; the reward goes by where the vehicle is, as what wai
 The ranges are ours, but for the latency, which is that of Tan et al. 2018 (arXiv:1804.10332). What the estimate is off
 by is what has to be found out: feedback with high gains copes with all the rest. Each of the others alone moves the
 point where feedback with usual gains (6 1/s², 4 1/s) comes to rest by up to 0.3 to 0.7 m. A scripted pilot with the
-best gains in either case earns 35 of 100 in hovering if it takes the means for granted, and 87 if it knows what is
-hidden; on the figure of eight 42 and 97 of 125.
+best gains in either case earns 41 of 100 in hovering if it takes the means for granted, and 88 if it knows what is
+hidden; on the figure of eight 52 and 110 of 125.
 """
 
 from __future__ import annotations
