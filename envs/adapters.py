@@ -279,6 +279,11 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
                 f"reset() of {self.env} must return (observation, info), got {started!r}"
             )
         observation, info = started
+        if not _is_finite(observation):
+            self._elapsed = -1
+            raise FloatingPointError(
+                f"{self.family.name} starts {self.task} with what is not finite: it observes {observation}"
+            )
         if self.family.applies_after_reset:
             self.family.apply(self.env, self.task)
         return self._with_task(observation), info
@@ -288,11 +293,26 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
 
         Raises:
             RuntimeError: if the episode has not been started, or its task changed since.
+            ValueError: if the action has the wrong shape or is not finite, where the space is a box.
+            FloatingPointError: if the environment observes or rewards with what is not finite.
         """
         if self._elapsed < 0:
             raise RuntimeError("call reset() before step(), and after set_task()")
+        space = self.env.action_space
+        if isinstance(space, spaces.Box) and not (
+            np.shape(action) == space.shape and _is_finite(action)
+        ):
+            raise ValueError(
+                f"{self.family.name} expects finite actions of shape {space.shape}, got {action!r}"
+            )
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._elapsed += 1
+        if not (_is_finite(observation) and _is_finite(reward)):
+            step, self._elapsed = self._elapsed, -1
+            raise FloatingPointError(
+                f"{self.family.name} blew up in step {step} of {self.task}: it observes {observation}, rewarded with "
+                f"{reward!r}"
+            )
         truncated = truncated or self._elapsed >= self.family.horizon
         return self._with_task(observation), reward, terminated, truncated, info
 
@@ -300,6 +320,12 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         if not self.family.reveal_task:
             return observation
         return np.concatenate([observation, self.family.reveal(self.task)]).astype(np.float32)
+
+
+def _is_finite(value: Any) -> bool:
+    """Tell whether an array of numbers holds no NaN and no infinity; what is none is for others to judge."""
+    numbers = np.asarray(value)
+    return numbers.dtype.kind not in "fc" or bool(np.isfinite(numbers).all())
 
 
 def _names(space: spaces.Space[Any], stem: str = "") -> list[str]:

@@ -304,8 +304,6 @@ class Dictionary(gymnasium.Env[Any, Any]):
         ("sticks", "came out differently in another environment, after other tasks"),
         ("ignores", "2 tasks make no difference in 30 steps"),
         ("tells", "first observation differs from task to task"),
-        ("pays nothing", r"a step of Direction\(.*\) was rewarded with nan"),
-        ("sees nothing", r"observations are finite numbers of shape \(5,\), got"),
     ],
 )
 def test_what_is_easily_wrong_is_found(wrong: str, words: str) -> None:
@@ -316,6 +314,37 @@ def test_what_is_easily_wrong_is_found(wrong: str, words: str) -> None:
         envs.check_family(made)
     if wrong == "tells":
         envs.check_family(made, hidden=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("pays nothing", r"^D-v0 blew up in step 1 of Direction\(.*\): .*, rewarded with nan"),
+        ("sees nothing", r"^D-v0 starts Direction\(.*\) with what is not finite: .*nan"),
+    ],
+)
+def test_numbers_that_are_not_finite_do_not_get_into_a_batch(wrong: str, words: str) -> None:
+    made = envs.from_gymnasium(
+        lambda: Dictionary(wrong), sample_direction, name="D-v0", horizon=50, dt=0.1
+    )
+    with pytest.raises(FloatingPointError, match=words):
+        envs.check_family(made)
+    env = made.make_env()
+    with pytest.raises(FloatingPointError, match=words):
+        env.reset(options={"task": Direction(1.0)})
+        env.step(env.action_space.sample())
+    with pytest.raises(RuntimeError, match="call reset"):
+        env.step(env.action_space.sample())
+
+
+@pytest.mark.parametrize("action", [[0.0, np.nan], [np.inf, 0.0], [0.0], [[0.0, 0.0]], 0.0])
+def test_actions_that_cannot_be_are_not_passed_on(action: Any) -> None:
+    made = envs.from_gymnasium(Dictionary, sample_direction, name="D-v0", horizon=50, dt=0.1)
+    env = made.make_env()
+    env.reset(options={"task": Direction(1.0)})
+    with pytest.raises(ValueError, match=r"D-v0 expects finite actions of shape \(2,\), got"):
+        env.step(np.array(action, np.float32))
+    assert np.isfinite(env.step(np.zeros(2, np.float32))[1])
 
 
 def test_tasks_that_are_wrong_are_found() -> None:
