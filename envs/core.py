@@ -205,6 +205,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         self.action_space = family.action_space
         self.task: Any = None
         self._shape = family.action_space.shape
+        self._horizon, self._reveals = family.horizon, family.reveal_task
         self._bounds = [
             (float(low), float(high))
             for low, high in zip(family.action_space.low, family.action_space.high, strict=True)
@@ -271,11 +272,11 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             raise RuntimeError("call reset() before step(), and after set_task()")
         action = np.asarray(action)
         numbers = action.tolist()
-        if (
-            action.shape != self._shape
-            or action.dtype.kind not in "fiub"
-            or not (isfinite(sum(numbers)) or _all_finite(action))
-        ):
+        try:
+            fits = action.shape == self._shape and (isfinite(sum(numbers)) or _all_finite(action))
+        except (TypeError, OverflowError):  # no numbers, or whole ones beyond all floats
+            fits = False
+        if not fits:
             raise ValueError(
                 f"{self.family.name} expects finite actions of shape {self._shape}, got {action!r}"
             )
@@ -290,7 +291,10 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         observation, reward, terminated = self._advance(command)
         self._elapsed += 1
         self._reward = reward
-        if not (_all_finite(observation) and isfinite(reward)):
+        # As in _all_finite, and the reward beside it: a call less.
+        if not isfinite(sum(observation.tolist()) + reward) and not (
+            _all_finite(observation) and isfinite(reward)
+        ):
             step, self._elapsed = self._elapsed, -1
             self._recover()
             raise FloatingPointError(
@@ -299,8 +303,9 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             )
         if self._randomizer is not None:
             observation = self._link.see(observation, self.np_random)
-        truncated = self._elapsed >= self.family.horizon
-        return self._with_task(observation), reward, terminated, truncated, {}
+        if self._reveals:
+            observation = self._with_task(observation)
+        return observation, reward, terminated, self._elapsed >= self._horizon, {}
 
     def reward_terms(self) -> dict[str, float]:
         """Return what each of the family's `reward_terms` added to the reward of the last step; in order, their sum.

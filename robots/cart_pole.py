@@ -6,7 +6,6 @@ Model: `cartpole.urdf` of pybullet_data, which notes no licence for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -89,7 +88,7 @@ class CartPole(Robot):
 
     def push(self, force: float) -> None:
         """Let one control period pass with a force on the cart [N]."""
-        self.simulator.step(self.SUBSTEPS, partial(self.motor.command, (force,)))
+        self.simulator.step(self.SUBSTEPS, self.motor.command, (force,))
 
     def excite(self, generator: np.random.Generator) -> None:
         """Start anew from a random lean (a force would be gone after one step)."""

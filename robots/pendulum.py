@@ -7,7 +7,6 @@ moments of mass about the hinge, so that length and masses can be changed withou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -97,7 +96,7 @@ class Pendulum(Robot):
     def drive(self, command: float) -> None:
         """Let one control period pass with the motor at a share of its torque, in ±1; more does not exist."""
         torque = self._torque * min(max(command, -1.0), 1.0)
-        self.simulator.step(self.SUBSTEPS, partial(self.joints.command, (torque,)))
+        self.simulator.step(self.SUBSTEPS, self.joints.command, (torque,))
 
     def excite(self, generator: np.random.Generator) -> None:
         """Start anew from a random angle (a torque would be gone after one step)."""

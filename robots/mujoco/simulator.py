@@ -261,11 +261,16 @@ class MujocoSimulator(Physics):
         own = [self._index(body, link) for link in range(-1, len(self.models[body].links))]
         return int(np.isin(owners, own).any(axis=-1).sum())
 
-    def step(self, count: int = 1, before: Callable[[], object] | None = None) -> None:
-        """Advance by `count` physics steps, each after a call of `before`: a force, for one, lasts one step."""
-        if before is not None:
+    def step(
+        self,
+        count: int = 1,
+        command: Callable[[Sequence[float]], object] | None = None,
+        values: Sequence[float] = (),
+    ) -> None:
+        """Advance by `count` physics steps, each after a `command` of `values`: a force, for one, lasts one step."""
+        if command is not None:
             for _ in range(count):
-                before()
+                command(values)
                 self.step()
             return
         self._check_open()

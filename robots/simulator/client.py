@@ -281,18 +281,23 @@ class Simulator(Physics):
         """Return how many contact points a body had in the last step."""
         return len(pybullet.getContactPoints(bodyA=body, physicsClientId=self._client))
 
-    def step(self, count: int = 1, before: Callable[[], object] | None = None) -> None:
-        """Advance by `count` physics steps, each after a call of `before`: a force, for one, lasts one step.
+    def step(
+        self,
+        count: int = 1,
+        command: Callable[[Sequence[float]], object] | None = None,
+        values: Sequence[float] = (),
+    ) -> None:
+        """Advance by `count` physics steps, each after a `command` of `values`: a force, for one, lasts one step.
 
         One call each: the engine's own substeps are counted by a clock that carries rounding from call to call.
         """
         step = self._step
-        if before is None:
+        if command is None:
             for _ in range(count):
                 step()
             return
         for _ in range(count):
-            before()
+            command(values)
             step()
 
     @property

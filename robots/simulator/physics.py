@@ -193,8 +193,13 @@ class Physics(Closing):
         """Return how many contact points a body had in the last step."""
 
     @abstractmethod
-    def step(self, count: int = 1, before: Callable[[], object] | None = None) -> None:
-        """Advance by `count` physics steps, each after a call of `before`: a force, for one, lasts one step."""
+    def step(
+        self,
+        count: int = 1,
+        command: Callable[[Sequence[float]], object] | None = None,
+        values: Sequence[float] = (),
+    ) -> None:
+        """Advance by `count` physics steps, each after a `command` of `values`: a force, for one, lasts one step."""
 
     @abstractmethod
     def forget_contacts(self) -> None:
