@@ -160,5 +160,4 @@ class TestHidden:
 
                 returns.append(fly(env, task, policy, seed)[0])
         ignorant, knowing = np.mean(returns[::2]), np.mean(returns[1::2])
-        assert knowing > 80.0
-        assert knowing > ignorant + 40.0
+        assert (ignorant, knowing) == pytest.approx((41.0, 88.0), abs=1.5)  # as documented

@@ -90,5 +90,4 @@ def test_knowing_what_is_hidden_pays(env: Any) -> None:
     tasks = env.family.sample(20, split="test", seed=0)
     ignorant = np.mean([fly(env, task, IGNORANT, seed) for seed, task in enumerate(tasks)])
     knowing = np.mean([fly(env, task, task, seed) for seed, task in enumerate(tasks)])
-    assert knowing > 85.0
-    assert knowing > ignorant + 40.0
+    assert (ignorant, knowing) == pytest.approx((52.0, 110.0), abs=1.5)  # as documented
