@@ -1,10 +1,12 @@
 """What the families of the quadrotor have in common: what is hidden, action, observation, reward and end.
 
 Hidden are how far the vehicle is from where it takes itself to be, a payload on the tray and where it lies, one weak
-rotor, the wind, and how late commands arrive. The action is four numbers in ±1 for the autopilot (`robots.rotors`):
-thrust, about the empty vehicle's weight; roll; pitch; yaw rate.
-The autopilot has no integrators and neither position nor velocity is integrated in the observation: a payload lets a
-policy that does not know it hang too low, and wind, shifted payload or weak rotor make it hang to one side.
+rotor, the wind, and how late commands arrive. The action is four numbers in ±1: the velocity v* that the vehicle is to
+have beyond the one that it should have, in axes that turn with the yaw angle, and a yaw rate. Once in a control period
+v* − v becomes a command for the autopilot (`robots.rotors`): the thrust m g (1 + K_v (v*_z − v_z) / g), the pitch
+K_v (v*_x − v_x) / g and the roll K_v (v_y − v*_y) / g, m being the empty vehicle's mass. None of these loops has an
+integrator, and neither position nor velocity is integrated in the observation: a payload lets a policy that does not
+know it hang too low, and wind, shifted payload or weak rotor make it hang to one side.
 
 A step's reward is 1 / (1 + (d / 0.3 m)²), d being the distance from where the vehicle should be after it: 1 on the
 spot, a half at 30 cm. An episode ends when the vehicle crashes, which is to turn over, to be lower than 0.1 m or more
@@ -13,10 +15,10 @@ turn with the yaw angle: forwards, left, up. The position is an estimate that is
 satellites is over minutes; the reward goes by where the vehicle is, as what waits for it there would measure it.
 
 The ranges are ours, but for the latency, which is that of Tan et al. 2018 (arXiv:1804.10332). What the estimate is off
-by is what has to be found out; of all else that is hidden, a policy trained on all tasks had nothing to gain from
-knowing it. Each of the others alone moves the point where feedback with usual gains (6 1/s², 4 1/s) comes to rest by up
-to 0.3 to 0.7 m. A scripted pilot with gains of 12 1/s² and 6 1/s earns 41 of 100 in hovering if it takes the means for
-granted, and 88 if it knows what is hidden; on the figure of eight 52 and 110 of 125 (the tests measure it).
+by is what no feedback makes up for; each of the others alone moves the point where feedback with usual gains (6 1/s²,
+4 1/s) comes to rest by up to 0.3 to 0.7 m. A scripted pilot with gains of 12 1/s² and 6 1/s earns 41 of 100 in hovering
+if it takes the means for granted, and 88 if it knows what is hidden; on the figure of eight 52 and 110 of 125 (the
+tests measure it).
 """
 
 from __future__ import annotations
@@ -42,14 +44,18 @@ from metamotor.envs.core import (
 from metamotor.envs.simulated import SimulatedEnv
 from metamotor.robots.attitude import Attitude
 from metamotor.robots.quadrotor import Quadrotor
-from metamotor.robots.simulator import Vector
+from metamotor.robots.simulator import GRAVITY, Vector
 
 DISTANCE_UNIT = 0.3
 """Distance from where it should be at which a step earns a half [m]."""
+MAX_SPEED = 1.5
+"""Velocity that an action of 1 asks for [m/s]."""
+SPEED_GAIN = 4.0
+"""K_v [1/s]."""
 MAX_THRUST_CHANGE = 0.7
-"""How far an action of ±1 moves the thrust, in weights of the empty vehicle."""
+"""How far the thrust may be from the empty vehicle's weight, in such weights."""
 MAX_TILT = 0.6
-"""Roll or pitch that an action of 1 asks for [rad]."""
+"""Greatest roll or pitch that the autopilot is asked for [rad]."""
 MAX_TURN = 1.5
 """Yaw rate that an action of 1 asks for [rad/s]."""
 FARTHEST = 3.0
@@ -151,14 +157,17 @@ OBSERVATION_SIGNALS = (
 """What every family of the quadrotor observes; velocities are those beyond the ones that it should have."""
 
 ACTION_SIGNALS = (
-    Signal("wanted.thrust", f"{MAX_THRUST_CHANGE} weights", -1.0, 1.0),
-    Signal("wanted.roll", f"{MAX_TILT} rad", -1.0, 1.0),
-    Signal("wanted.pitch", f"{MAX_TILT} rad", -1.0, 1.0),
+    *(Signal(f"wanted.velocity.{axis}", f"{MAX_SPEED} m/s", -1.0, 1.0) for axis in _AXES),
     Signal("wanted.yaw_rate", f"{MAX_TURN} rad/s", -1.0, 1.0),
 )
 
 REWARD_TERMS = (RewardTerm("nearness", f"1 / (1 + (d / {DISTANCE_UNIT} m)²)", "1"),)
 """What every family of the quadrotor rewards."""
+
+
+def _within(number: float, limit: float) -> float:
+    """Return the number, cut off at the limit and its negative."""
+    return max(-limit, min(limit, number))
 
 
 class QuadrotorEnv(SimulatedEnv[Quadrotor]):
@@ -170,6 +179,8 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         """Where it should be [m]."""
         self._pace: Vector = (0.0, 0.0, 0.0)
         """How it should move [m/s]."""
+        self._velocity: Vector = (0.0, 0.0, 0.0)
+        """How it moves beyond that, as last observed: forwards, left, up [m/s]."""
 
     @abstractmethod
     def _aim(self) -> None:
@@ -185,13 +196,17 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         return {**super()._task_properties(), **strengths}
 
     def _advance(self, action: Sequence[float]) -> tuple[Array, float, bool]:
-        thrust, roll, pitch, yaw_rate = action
         robot = self.robot
+        # Accelerations, in units of gravity: forwards, left, up.
+        forwards, left, up = (
+            SPEED_GAIN / GRAVITY * (MAX_SPEED * wanted - own)
+            for wanted, own in zip(action[:3], self._velocity, strict=True)
+        )
         robot.command(
-            thrust=Quadrotor.WEIGHT * (1.0 + MAX_THRUST_CHANGE * thrust),
-            roll=MAX_TILT * roll,
-            pitch=MAX_TILT * pitch,
-            yaw_rate=MAX_TURN * yaw_rate,
+            thrust=Quadrotor.WEIGHT * (1.0 + _within(up, MAX_THRUST_CHANGE)),
+            roll=-_within(left, MAX_TILT),
+            pitch=_within(forwards, MAX_TILT),
+            yaw_rate=MAX_TURN * action[3],
         )
         robot.advance()
         self._aim()
@@ -206,13 +221,12 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         x, y, z = (goal - own for goal, own in zip(self._goal, now.position, strict=True))
         x, y = x - self.task.error_x, y - self.task.error_y
         vx, vy, vz = (own - pace for own, pace in zip(now.world_velocity, self._pace, strict=True))
+        self._velocity = (cosine * vx + sine * vy, cosine * vy - sine * vx, vz)
         numbers = [
             (cosine * x + sine * y) / POSITION_UNIT,
             (cosine * y - sine * x) / POSITION_UNIT,
             z / POSITION_UNIT,
-            cosine * vx + sine * vy,
-            cosine * vy - sine * vx,
-            vz,
+            *self._velocity,
             now.roll / TILT_UNIT,
             now.pitch / TILT_UNIT,
             now.yaw,

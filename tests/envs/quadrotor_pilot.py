@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from metamotor.envs.quadrotor_flight import (
-    MAX_THRUST_CHANGE,
-    MAX_TILT,
+    MAX_SPEED,
     MAX_TURN,
     POSITION_UNIT,
+    SPEED_GAIN,
     QuadrotorTask,
 )
 from metamotor.robots import Quadrotor
@@ -57,6 +57,6 @@ def pilot(
     pitch = np.arctan2(force[0], force[2]) - lean_x * per_arm
     lifting = (3 + believed.strength) / 4
     weights = thrust / lifting / Quadrotor.WEIGHT - 1.0
-    return np.array(
-        [weights / MAX_THRUST_CHANGE, roll / MAX_TILT, pitch / MAX_TILT, -yaw / MAX_TURN]
-    ).clip(-1, 1)
+    # What makes the velocity's loop ask for these.
+    asked = velocity + np.array([pitch, -roll, weights]) * GRAVITY / SPEED_GAIN
+    return np.array([*(asked / MAX_SPEED), -yaw / MAX_TURN]).clip(-1, 1)

@@ -83,7 +83,7 @@ def test_reward_tells_how_far_it_is_from_the_moving_place(env: Any) -> None:
 def test_nobody_flies_it_for_long(env: Any) -> None:
     tasks = env.family.sample(20, split="test", seed=0)
     returns = [fly(env, task, None, seed) for seed, task in enumerate(tasks)]
-    assert 4.0 < np.mean(returns) < 9.0
+    assert np.mean(returns) == pytest.approx(10.5, abs=1.0)  # as documented
 
 
 def test_knowing_what_is_hidden_pays(env: Any) -> None:
