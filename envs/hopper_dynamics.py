@@ -1,4 +1,4 @@
-"""Running: a hopper must run forwards, told neither what it is made of nor how knee and ankle are wired.
+"""Running: a hopper must run, told neither what it is made of nor which way.
 
 `envs.legged_dynamics` has what is hidden, the reward and the end of an episode, and why; `envs.planar_runner` the
 action and the start.

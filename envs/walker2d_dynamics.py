@@ -1,4 +1,4 @@
-"""Running: a planar walker must run forwards, told neither what it is made of nor how knees and ankles are wired.
+"""Running: a planar walker must run, told neither what it is made of nor which way.
 
 `envs.legged_dynamics` has what is hidden, the reward and the end of an episode, and why; `envs.planar_runner` the
 action and the start.
