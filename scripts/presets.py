@@ -74,12 +74,20 @@ CONTEXT_CONFIG = MAMLConfig(
 """MAML of a context, which tasks that show within a few steps need; found on the A1."""
 
 
-def with_context(total_timesteps: int, **base: Any) -> Preset:
+def with_context(
+    total_timesteps: int,
+    *,
+    inner_gamma: float = CONTEXT_CONFIG.inner_gamma,
+    inner_gae_lambda: float = CONTEXT_CONFIG.inner_gae_lambda,
+    **base: Any,
+) -> Preset:
     """Return MAML of a context over PPO with these arguments; a start that a new family can be tried with."""
     return Preset(
         total_timesteps=total_timesteps,
         base=BaseLearner(**{"gae_lambda": 0.9, "log_std_init": -0.7, **base}),
-        config=CONTEXT_CONFIG,
+        config=dataclasses.replace(
+            CONTEXT_CONFIG, inner_gamma=inner_gamma, inner_gae_lambda=inner_gae_lambda
+        ),
         validation=ValidationOptions(validation_interval=8),
     )
 
@@ -102,6 +110,11 @@ def with_encoder(total_timesteps: int, **base: Any) -> Preset:
         support_episodes=1,
     )
 
+
+QUADROTOR = with_context(
+    800_000, gamma=0.97, log_std_init=-1.0, inner_gamma=0.95, inner_gae_lambda=0.95
+)
+"""MAML of a context on the quadrotor, whose position follows an action after half a second."""
 
 PRESETS = {
     ("PointNavigation-v0", "MAML"): Preset(
@@ -163,17 +176,23 @@ PRESETS = {
     ("HopperDynamics-v0", "MAML"): with_context(600_000, gamma=0.97),
     ("Walker2dDynamics-v0", "MAML"): with_context(600_000, gamma=0.97),
     ("AntDirection-v0", "MAML"): with_context(1_200_000, gamma=0.97),
-    ("AntGoal-v0", "MAML"): with_context(800_000, gamma=0.97),
+    ("AntGoal-v0", "MAML"): with_context(
+        1_400_000, gamma=0.97, inner_gamma=0.97, inner_gae_lambda=0.95
+    ),
     ("HumanoidDirection-v0", "MAML"): with_context(500_000, gamma=0.97, log_std_init=-1.0),
     ("PandaActuators-v0", "MAML"): with_context(600_000, gamma=0.85, gae_lambda=0.8),
-    ("PandaPush-v0", "MAML"): with_context(600_000, gamma=0.95),
-    ("PandaPickAndPlace-v0", "MAML"): with_context(600_000, gamma=0.95),
+    ("PandaPush-v0", "MAML"): with_context(
+        600_000, gamma=0.95, inner_gamma=0.95, inner_gae_lambda=0.95
+    ),
+    ("PandaPickAndPlace-v0", "MAML"): with_context(
+        900_000, gamma=0.95, inner_gamma=0.95, inner_gae_lambda=0.95
+    ),
     ("XArmPayload-v0", "MAML"): with_context(600_000, gamma=0.9),
     ("PendulumMass-v0", "MAML"): with_context(1_000_000, gamma=0.97, gae_lambda=0.95),
     ("HuskyTraction-v0", "MAML"): with_context(400_000, gamma=0.95),
     ("RacecarDrift-v0", "MAML"): with_context(400_000, gamma=0.95),
-    ("QuadrotorHover-v0", "MAML"): with_context(1_000_000, gamma=0.97, log_std_init=-1.0),
-    ("QuadrotorTrack-v0", "MAML"): with_context(1_000_000, gamma=0.97, log_std_init=-1.0),
+    ("QuadrotorHover-v0", "MAML"): QUADROTOR,
+    ("QuadrotorTrack-v0", "MAML"): QUADROTOR,
     ("PointNavigationSparse-v0", "MAML"): Preset(
         total_timesteps=1_600_000,
         base=BaseLearner(log_std_init=-0.2),
