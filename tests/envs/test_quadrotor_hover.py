@@ -199,3 +199,22 @@ class TestVelocityLoop:
                 "yaw_rate": 1.5 * action[3],
             }
             assert asked[-1] == pytest.approx(expected, abs=1e-5)
+
+    @pytest.mark.parametrize("sense", [1.0, -1.0])
+    def test_thrust_and_angles_have_limits(
+        self, env: Any, monkeypatch: pytest.MonkeyPatch, sense: float
+    ) -> None:
+        env.reset(seed=0, options={"task": SOUND})
+        speed = -2.5 * sense
+        env.robot.reset((0.0, 0.0, 2.0), (speed, speed, speed))
+        env._observe(env.robot.read())
+        asked: dict[str, float] = {}
+        monkeypatch.setattr(env.robot, "command", lambda **command: asked.update(command))
+        env.step(np.zeros(4))
+        expected = {
+            "thrust": 0.5 * 9.81 * (1.0 + 0.7 * sense),
+            "roll": -0.6 * sense,
+            "pitch": 0.6 * sense,
+            "yaw_rate": 0.0,
+        }
+        assert asked == pytest.approx(expected)
