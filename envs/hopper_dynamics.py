@@ -19,7 +19,7 @@ class HopperDynamicsTask(LeggedDynamicsTask):
 
 
 class HopperDynamics(LeggedDynamics):
-    """Run with an unknown body; see the module's docstring for the protocol."""
+    """Run an unknown way with an unknown body; see the module's docstring for the protocol."""
 
     name = "HopperDynamics-v0"
     task_type = HopperDynamicsTask

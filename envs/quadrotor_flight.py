@@ -3,10 +3,12 @@
 Hidden are how far the vehicle is from where it takes itself to be, a payload on the tray and where it lies, one weak
 rotor, the wind, and how late commands arrive. The action is four numbers in ±1: the velocity v* that the vehicle is to
 have beyond the one that it should have, in axes that turn with the yaw angle, and a yaw rate. Once in a control period
-v* − v becomes a command for the autopilot (`robots.rotors`): the thrust m g (1 + K_v (v*_z − v_z) / g), the pitch
-K_v (v*_x − v_x) / g and the roll K_v (v_y − v*_y) / g, m being the empty vehicle's mass. None of these loops has an
-integrator, and neither position nor velocity is integrated in the observation: a payload lets a policy that does not
-know it hang too low, and wind, shifted payload or weak rotor make it hang to one side.
+v* − v, v being how it moves beyond the latter, becomes a command for the autopilot (`robots.rotors`): the thrust
+m g (1 + K_v (v*_z − v_z) / g), within 0.7 m g of m g, the pitch K_v (v*_x − v_x) / g and the roll K_v (v_y − v*_y) / g,
+within 0.6 rad, m being the empty vehicle's mass and K_v 4 1/s. The loop takes v as it is, whatever noise or delay
+`randomization` puts on what is observed. None of these loops has an integrator, and neither position nor velocity is
+integrated in the observation: a payload lets a policy that does not know it hang too low, and wind, shifted payload or
+weak rotor make it hang to one side.
 
 A step's reward is 1 / (1 + (d / 0.3 m)²), d being the distance from where the vehicle should be after it: 1 on the
 spot, a half at 30 cm. An episode ends when the vehicle crashes, which is to turn over, to be lower than 0.1 m or more
@@ -15,10 +17,10 @@ turn with the yaw angle: forwards, left, up. The position is an estimate that is
 satellites is over minutes; the reward goes by where the vehicle is, as what waits for it there would measure it.
 
 The ranges are ours, but for the latency, which is that of Tan et al. 2018 (arXiv:1804.10332). What the estimate is off
-by is what no feedback makes up for; each of the others alone moves the point where feedback with usual gains (6 1/s²,
-4 1/s) comes to rest by up to 0.3 to 0.7 m. A scripted pilot with gains of 12 1/s² and 6 1/s earns 41 of 100 in hovering
-if it takes the means for granted, and 88 if it knows what is hidden; on the figure of eight 52 and 110 of 125 (the
-tests measure it).
+by is what no feedback makes up for; payload, weak rotor and wind each alone move the point where feedback with usual
+gains (6 1/s², 4 1/s) comes to rest by up to 0.3 to 0.7 m, and latency makes hard feedback overshoot. A scripted pilot
+with gains of 12 1/s² and 6 1/s earns 41 of 100 in hovering if it takes the means for granted, and 88 if it knows what
+is hidden; on the figure of eight 52 and 110 of 125 (the tests measure it).
 """
 
 from __future__ import annotations
@@ -180,7 +182,7 @@ class QuadrotorEnv(SimulatedEnv[Quadrotor]):
         self._pace: Vector = (0.0, 0.0, 0.0)
         """How it should move [m/s]."""
         self._velocity: Vector = (0.0, 0.0, 0.0)
-        """How it moves beyond that, as last observed: forwards, left, up [m/s]."""
+        """How it moves beyond that, as it was last read: forwards, left, up [m/s]."""
 
     @abstractmethod
     def _aim(self) -> None:

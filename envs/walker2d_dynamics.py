@@ -19,7 +19,7 @@ class Walker2dDynamicsTask(LeggedDynamicsTask):
 
 
 class Walker2dDynamics(LeggedDynamics):
-    """Run with an unknown body; see the module's docstring for the protocol."""
+    """Run an unknown way with an unknown body; see the module's docstring for the protocol."""
 
     name = "Walker2dDynamics-v0"
     task_type = Walker2dDynamicsTask
