@@ -193,7 +193,7 @@ PRESETS = {
     ("HuskyTraction-v0", "MAML"): with_context(400_000, gamma=0.95),
     ("RacecarDrift-v0", "MAML"): with_context(400_000, gamma=0.95),
     ("QuadrotorHover-v0", "MAML"): QUADROTOR,
-    ("QuadrotorTrack-v0", "MAML"): QUADROTOR,
+    ("QuadrotorTrack-v0", "MAML"): dataclasses.replace(QUADROTOR, total_timesteps=1_600_000),
     ("PointNavigationSparse-v0", "MAML"): Preset(
         total_timesteps=1_600_000,
         base=BaseLearner(log_std_init=-0.2),
@@ -387,7 +387,7 @@ PRESETS = {
     ("HalfCheetahVelocity-v0", "MPO"): with_encoder(350_000, gamma=0.97),
     ("XArmPayload-v0", "MPO"): with_encoder(400_000, gamma=0.9),
     ("PandaActuators-v0", "MPO"): with_encoder(300_000, gamma=0.85, gae_lambda=0.8),
-    ("QuadrotorHover-v0", "MPO"): with_encoder(400_000, gamma=0.97),
+    ("QuadrotorHover-v0", "MPO"): with_encoder(800_000, gamma=0.97),
     ("QuadrotorTrack-v0", "MPO"): with_encoder(500_000, gamma=0.97),
     ("HopperDynamics-v0", "MPO"): with_encoder(400_000, gamma=0.97),
     ("Walker2dDynamics-v0", "MPO"): with_encoder(400_000, gamma=0.97),
