@@ -182,9 +182,7 @@ PRESETS = {
     ),
     ("HumanoidDirection-v0", "MAML"): with_context(500_000, gamma=0.97, log_std_init=-1.0),
     ("PandaActuators-v0", "MAML"): with_context(600_000, gamma=0.85, gae_lambda=0.8),
-    ("PandaPush-v0", "MAML"): with_context(
-        600_000, gamma=0.95, inner_gamma=0.95, inner_gae_lambda=0.95
-    ),
+    ("PandaPush-v0", "MAML"): with_context(600_000, gamma=0.95),
     ("PandaPickAndPlace-v0", "MAML"): with_context(
         900_000, gamma=0.95, inner_gamma=0.95, inner_gae_lambda=0.95
     ),
