@@ -176,10 +176,7 @@ PRESETS = {
     ("HopperDynamics-v0", "MAML"): with_context(600_000, gamma=0.97),
     ("Walker2dDynamics-v0", "MAML"): with_context(600_000, gamma=0.97),
     ("AntDirection-v0", "MAML"): with_context(1_200_000, gamma=0.97),
-    ("AntGoal-v0", "MAML"): dataclasses.replace(
-        with_context(1_300_000, gamma=0.97, inner_gamma=0.97, inner_gae_lambda=0.95),
-        baseline_timesteps=1_400_000,
-    ),
+    ("AntGoal-v0", "MAML"): with_context(1_400_000, gamma=0.97),
     ("HumanoidDirection-v0", "MAML"): with_context(500_000, gamma=0.97, log_std_init=-1.0),
     ("PandaActuators-v0", "MAML"): with_context(600_000, gamma=0.85, gae_lambda=0.8),
     ("PandaPush-v0", "MAML"): with_context(600_000, gamma=0.95),
