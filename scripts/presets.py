@@ -77,8 +77,8 @@ CONTEXT_CONFIG = MAMLConfig(
 def with_context(
     total_timesteps: int,
     *,
-    inner_gamma: float = CONTEXT_CONFIG.inner_gamma,
-    inner_gae_lambda: float = CONTEXT_CONFIG.inner_gae_lambda,
+    inner_gamma: float | None = CONTEXT_CONFIG.inner_gamma,
+    inner_gae_lambda: float | None = CONTEXT_CONFIG.inner_gae_lambda,
     **base: Any,
 ) -> Preset:
     """Return MAML of a context over PPO with these arguments; a start that a new family can be tried with."""
