@@ -114,7 +114,7 @@ def with_encoder(total_timesteps: int, **base: Any) -> Preset:
 QUADROTOR = with_context(
     800_000, gamma=0.97, log_std_init=-1.0, inner_gamma=0.95, inner_gae_lambda=0.95
 )
-"""MAML of a context on the quadrotor, whose position follows an action after half a second."""
+"""MAML of a context on the quadrotor, with a horizon in which an action shows in its position."""
 
 PRESETS = {
     ("PointNavigation-v0", "MAML"): Preset(

@@ -174,13 +174,13 @@ def test_a_robot_that_stays_away_is_given_up() -> None:
 
 def test_garbage_does_not_disturb_the_robot() -> None:
     rng = np.random.default_rng(0)
-    with served() as process, client(process.address) as robot:
-        stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with stranger, served() as process, client(process.address) as robot:
         robot.reset()
-        for _ in range(300):
+        # No more than a socket's buffer holds while the robot's process waits for its turn: what follows would be lost.
+        for _ in range(100):
             stranger.sendto(rng.bytes(int(rng.integers(0, 100))), process.address)
         reading: Reading = robot.step([0.1, 0.0])
-        stranger.close()
     assert reading.observation is not None
 
 
