@@ -372,14 +372,16 @@ def _draw_returns(axis: Any, comparison: Comparison) -> None:
 def _draw_gaps(axis: Any, comparison: Comparison) -> None:
     names = list(comparison.reports)
     width = 0.4
-    for updates in range(1, min(2, comparison.first.protocol.num_updates) + 1):
+    shown = min(2, comparison.first.protocol.num_updates)
+    for updates in range(1, shown + 1):
         for place, name in enumerate(names):
             gap = comparison.gap(name, "stochastic", updates)
             if gap is None:
                 continue
             below, above = gap.value - gap.low, gap.high - gap.value
+            middle = place + (updates - (1 + shown) / 2) * width
             axis.bar(
-                place + (updates - 1.5) * width,
+                middle,
                 gap.value,
                 width,
                 yerr=[[max(0.0, below)], [max(0.0, above)]],
@@ -387,7 +389,13 @@ def _draw_gaps(axis: Any, comparison: Comparison) -> None:
                 alpha=1.0 if updates == 1 else 0.5,
                 capsize=2,
             )
+            low, high = GAP_LIMITS
+            if not low <= gap.value <= high:  # the axis ends before the bar does
+                edge, side = (high, "bottom") if gap.value > high else (low, "top")
+                axis.text(middle, edge, f"{gap.value:.2f}", ha="center", va=side, fontsize=8)
     for level in (0.0, ENOUGH, 1.0):
         axis.axhline(level, color="black", linewidth=0.8, linestyle=":")
-    axis.set(ylim=GAP_LIMITS, title="after 1 update (dark) and 2 (light)")
+    title = "after 1 update" if shown == 1 else "after 1 update (dark) and 2 (light)"
+    axis.set(ylim=GAP_LIMITS, xlim=(-0.7, len(names) - 0.3))
+    axis.set_title(title, pad=16)
     axis.set_xticks(range(len(names)), names, rotation=45)
