@@ -57,6 +57,7 @@ RATE_UNIT = 6.0
 class SwingUpRobot(cart_pole.CartPole):
     """The cart-pole, commanded less often than for balancing alone: a swing takes seconds."""
 
+    TIME_STEP = 1 / 100
     SUBSTEPS = 5
     RAIL_DAMPING: ClassVar[float] = 2.0
     """Viscous friction of the rail [N·s/m]: without it, exploration carries the cart off."""
