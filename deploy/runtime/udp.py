@@ -242,7 +242,7 @@ class UdpRobot:
         observation_size: O.
         action_size: A.
         timeout: how long `reset` and `step` wait for an answer [s].
-        repeat: how often `reset` repeats its request [s].
+        repeat: how often `reset` and `step` send again what is not answered [s].
 
     Raises:
         OSError: if the host is not known.
@@ -343,28 +343,31 @@ class UdpRobot:
     def step(self, action: ArrayLike) -> Reading:
         """Send an action and return the first reading that the robot made with it: the robot sets the pace.
 
+        An action that is not answered is sent again, as it or its answer may be lost: a robot takes the newest command
+        in each of its periods, so that the same twice is the same.
+
         Raises:
             TimeoutError: if none arrives in time.
             ValueError: as `write`.
         """
         self._drain()
         before = -1 if self._newest is None else self._newest.step
-        self.write(action)
-        sent = self._sequence
+        first = self._sequence + 1
         ended = TERMINATED | TRUNCATED
-        if not self._wait(
-            self.timeout,
-            lambda newest: (
-                self._unknown
-                or bool(newest.flags & ended)
-                or (newest.command >= sent and newest.step > before)
-            ),
-        ):
-            raise TimeoutError(
-                f"the robot at {self.address[0]}:{self.address[1]} did not answer within {self.timeout} s; "
-                f"datagrams: {self._said()}"
-            )
-        return self.read()
+
+        def answered(newest: Observation) -> bool:
+            made_with_it = newest.command >= first and newest.step > before
+            return self._unknown or bool(newest.flags & ended) or made_with_it
+
+        until = time.monotonic() + self.timeout
+        while (left := until - time.monotonic()) > 0:
+            self.write(action)
+            if self._wait(min(left, self._repeat), answered):
+                return self.read()
+        raise TimeoutError(
+            f"the robot at {self.address[0]}:{self.address[1]} did not answer within {self.timeout} s; "
+            f"datagrams: {self._said()}"
+        )
 
     def stop(self) -> None:
         """Tell the robot to come to rest: twice, as one may be lost and nobody answers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,27 @@ def test_a_robot_that_forgot_the_episode_ends_it(robot: UdpRobot, peer: Peer) ->
     assert robot.read().truncated
     assert robot.counts["episodes_lost"] == 1
     assert robot.step([0.0]).truncated
+
+
+def test_an_action_that_is_lost_is_sent_again(peer: Peer) -> None:
+    robot = UdpRobot(peer.address, observation_size=2, action_size=1, timeout=5.0, repeat=0.02)
+    sent: list[udp.Command] = []
+
+    def answer_the_third() -> None:
+        sent.extend(peer.receive() for _ in range(3))
+        # What it observed before it knew of the action is no answer.
+        peer.answer(sent[-1]._replace(sequence=0), step=3)
+        peer.answer(sent[-1], step=4, return_=7.0)
+
+    thread = Thread(target=answer_the_third)
+    thread.start()
+    reading = robot.step([0.25])
+    thread.join()
+    robot.close()
+    assert reading.reward == 7.0
+    assert [command.kind for command in sent] == [udp.STEP] * 3
+    assert [command.action.tolist() for command in sent] == [[0.25]] * 3
+    assert [command.sequence for command in sent] == [1, 2, 3]
 
 
 def test_a_name_of_two_kinds_is_reached_by_ipv4(
