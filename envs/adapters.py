@@ -20,7 +20,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import FlattenObservation
 from numpy.typing import ArrayLike, NDArray
 
-from metamotor.envs.core import Signal, Split, Task, task_generator
+from metamotor.envs.core import NOT_STARTED, Signal, Split, Task, task_generator
 
 Array = NDArray[Any]
 Env = gymnasium.Env[Any, Any]
@@ -292,12 +292,12 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         """Apply one action; see `gymnasium.Env.step`.
 
         Raises:
-            RuntimeError: if the episode has not been started, or its task changed since.
+            RuntimeError: if no episode was started, if it has ended, or its task changed since.
             ValueError: if the action has the wrong shape or is not finite, where the space is a box.
             FloatingPointError: if the environment observes or rewards with what is not finite.
         """
         if self._elapsed < 0:
-            raise RuntimeError("call reset() before step(), and after set_task()")
+            raise RuntimeError(NOT_STARTED)
         space = self.env.action_space
         if isinstance(space, spaces.Box) and not (
             np.shape(action) == space.shape and _is_finite(action)
@@ -314,6 +314,8 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
                 f"{reward!r}"
             )
         truncated = truncated or self._elapsed >= self.family.horizon
+        if terminated or truncated:
+            self._elapsed = -1
         return self._with_task(observation), reward, terminated, truncated, info
 
     def _with_task(self, observation: Any) -> Any:

@@ -29,6 +29,7 @@ from metamotor.robots.properties import Property
 Array = NDArray[Any]
 Split = Literal["train", "validation", "test", "out_of_range"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+NOT_STARTED = "call reset() before step(), after the end of an episode and after set_task()"
 MAX_DRAWS = 100
 """How often properties are drawn that do not go together before this is an error."""
 
@@ -265,11 +266,11 @@ class TaskEnv(gymnasium.Env[Array, Array]):
 
         Raises:
             ValueError: if the action has the wrong shape or is not finite.
-            RuntimeError: if the episode has not been started, or its task changed since.
+            RuntimeError: if no episode was started, if it has ended, or its task changed since.
             FloatingPointError: if the simulation blew up; the environment can be reset.
         """
         if self._elapsed < 0:
-            raise RuntimeError("call reset() before step(), and after set_task()")
+            raise RuntimeError(NOT_STARTED)
         action = np.asarray(action)
         numbers = action.tolist()
         try:
@@ -305,7 +306,10 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             observation = self._link.see(observation, self.np_random)
         if self._reveals:
             observation = self._with_task(observation)
-        return observation, reward, terminated, self._elapsed >= self._horizon, {}
+        truncated = self._elapsed >= self._horizon
+        if terminated or truncated:
+            self._elapsed = -1
+        return observation, reward, terminated, truncated, {}
 
     def reward_terms(self) -> dict[str, float]:
         """Return what each of the family's `reward_terms` added to the reward of the last step; in order, their sum.

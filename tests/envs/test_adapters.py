@@ -64,6 +64,8 @@ def test_an_episode_ends_at_the_horizon() -> None:
         env.reset(seed=0)
         ends = [env.step(np.zeros(1, dtype=np.float32))[3] for _ in range(5)]
         assert ends == [False] * 4 + [True]
+        with pytest.raises(RuntimeError, match="after the end of an episode"):
+            env.step(np.zeros(1, dtype=np.float32))
 
 
 def test_splits_have_streams_of_their_own() -> None:

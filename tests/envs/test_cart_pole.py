@@ -48,6 +48,8 @@ def test_falling_ends_the_episode_without_reward(env: Any) -> None:
     env.robot.reset(0.0, 0.36)
     _, reward, terminated, truncated, _ = env.step(np.zeros(1))
     assert (reward, terminated, truncated) == (0.0, True, False)
+    with pytest.raises(RuntimeError, match="after the end of an episode"):
+        env.step(np.zeros(1))
 
 
 def test_leaving_the_rail_ends_the_episode(env: Any) -> None:

@@ -131,6 +131,17 @@ class TestEnvironment:
         with pytest.raises(RuntimeError, match="reset"):
             env.step(still)
 
+    def test_wants_a_reset_after_the_end(self, env: envs.TaskEnv) -> None:
+        still = np.zeros(env.family.action_space.shape, np.float32)
+        short = env.family.replace(horizon=2).make_env()
+        for _ in range(2):
+            short.reset(seed=0)
+            short.step(still)
+            assert short.step(still)[3]
+            with pytest.raises(RuntimeError, match="after the end of an episode"):
+                short.step(still)
+        short.close()
+
     def test_refuses_what_is_not_its_task(self, env: envs.TaskEnv) -> None:
         with pytest.raises(TypeError, match=env.family.task_type.__name__):
             env.set_task({"goal": 1.0})
