@@ -270,7 +270,7 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         if self.task is None:
             draw = int(self.env.np_random.integers(2**31)) if seed is None else seed
             self.set_task(self.family.sample(1, seed=draw)[0])
-        self._elapsed = 0
+        self._elapsed = -1  # until it has begun
         self.family.apply(self.env, self.task)
         started: Any = self.env.reset(seed=seed, options=options or None)
         # An observation of two numbers, as reset returned before Gymnasium, would unpack as well.
@@ -280,12 +280,12 @@ class _TaskWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
             )
         observation, info = started
         if not _is_finite(observation):
-            self._elapsed = -1
             raise FloatingPointError(
                 f"{self.family.name} starts {self.task} with what is not finite: it observes {observation}"
             )
         if self.family.applies_after_reset:
             self.family.apply(self.env, self.task)
+        self._elapsed = 0
         return self._with_task(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:

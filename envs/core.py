@@ -249,17 +249,20 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             got = f"options with {list(options)}" if isinstance(options, Mapping) else repr(options)
             raise ValueError(f'{self.family.name} takes reset(options={{"task": task}}), got {got}')
         super().reset(seed=seed)
+        self._elapsed = -1  # until it has begun
         if options:
             self.set_task(options["task"])
         elif self.task is None:
             draw = int(self.np_random.integers(2**31))
             self.set_task(self.family.sample(1, split="train", seed=draw)[0])
+        if (randomizer := self._randomizer) is None:
+            observation = self._begin()
+        else:
+            numbers, said = self.task.as_array(), self._task_properties()
+            self._vary(lambda: randomizer.start(numbers, said, self.np_random))
+            observation = self._link.reset(self._begin(), self.np_random)
         self._elapsed = 0
-        if self._randomizer is None:
-            return self._with_task(self._begin()), {}
-        randomizer, numbers, said = self._randomizer, self.task.as_array(), self._task_properties()
-        self._vary(lambda: randomizer.start(numbers, said, self.np_random))
-        return self._with_task(self._link.reset(self._begin(), self.np_random)), {}
+        return self._with_task(observation), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Apply one action, clipped to the action space; see `gymnasium.Env.step`.

@@ -33,7 +33,8 @@ class CartPole(Robot):
     """Of the rod, and of the cart."""
 
     TIME_STEP = 1 / 200
-    """[s]. After 0.4 s of a constant force of up to 3 N velocities are exact to 0.3 %, positions to half a step."""
+    """[s]. On the training tasks of `CartPole-v0`, after 0.4 s of a constant force that their motors have, velocities
+    are exact to 0.3 %, and positions to what is passed in 0.6 steps."""
     SUBSTEPS = 4
     SOLVER_ITERATIONS = 10
     """Nothing to solve: there are no contacts, and no motors but the force."""

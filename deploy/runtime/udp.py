@@ -242,7 +242,8 @@ class UdpRobot:
         observation_size: O.
         action_size: A.
         timeout: how long `reset` and `step` wait for an answer [s].
-        repeat: how often `reset` and `step` send again what is not answered [s].
+        repeat: how often `reset` and `step` send again what is not answered [s]: sooner than the robot comes to rest
+            for lack of commands.
 
     Raises:
         OSError: if the host is not known.
@@ -347,11 +348,14 @@ class UdpRobot:
         in each of its periods, so that the same twice is the same.
 
         Raises:
+            RuntimeError: if no episode was begun.
             TimeoutError: if none arrives in time.
             ValueError: as `write`.
         """
         self._drain()
-        before = -1 if self._newest is None else self._newest.step
+        if self._newest is None:
+            raise RuntimeError("no episode was begun: call reset() before step()")
+        before = self._newest.step
         first = self._sequence + 1
         ended = TERMINATED | TRUNCATED
 
@@ -360,10 +364,12 @@ class UdpRobot:
             return self._unknown or bool(newest.flags & ended) or made_with_it
 
         until = time.monotonic() + self.timeout
-        while (left := until - time.monotonic()) > 0:
+        while True:
             self.write(action)
-            if self._wait(min(left, self._repeat), answered):
+            if self._wait(min(until - time.monotonic(), self._repeat), answered):
                 return self.read()
+            if time.monotonic() >= until:
+                break
         raise TimeoutError(
             f"the robot at {self.address[0]}:{self.address[1]} did not answer within {self.timeout} s; "
             f"datagrams: {self._said()}"

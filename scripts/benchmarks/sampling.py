@@ -123,7 +123,9 @@ def _engine_of(family: Any) -> Any:
     env.action_space.seed(0)
     env.reset(seed=0)
     for _ in range(WARM_UP_STEPS):
-        env.step(env.action_space.sample())
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
     return robot
 
 

@@ -250,25 +250,45 @@ def test_a_robot_that_forgot_the_episode_ends_it(robot: UdpRobot, peer: Peer) ->
     assert robot.step([0.0]).truncated
 
 
-def test_an_action_that_is_lost_is_sent_again(peer: Peer) -> None:
-    robot = UdpRobot(peer.address, observation_size=2, action_size=1, timeout=5.0, repeat=0.02)
+def test_an_action_that_is_lost_is_sent_again(robot: UdpRobot, peer: Peer) -> None:
+    peer.answer(begin(robot, peer))
+    robot.read()
+    robot.timeout = 5.0
     sent: list[udp.Command] = []
 
     def answer_the_third() -> None:
         sent.extend(peer.receive() for _ in range(3))
         # What it observed before it knew of the action is no answer.
-        peer.answer(sent[-1]._replace(sequence=0), step=3)
+        peer.answer(sent[0]._replace(sequence=sent[0].sequence - 1), step=3)
         peer.answer(sent[-1], step=4, return_=7.0)
 
     thread = Thread(target=answer_the_third)
     thread.start()
     reading = robot.step([0.25])
     thread.join()
-    robot.close()
     assert reading.reward == 7.0
     assert [command.kind for command in sent] == [udp.STEP] * 3
     assert [command.action.tolist() for command in sent] == [[0.25]] * 3
-    assert [command.sequence for command in sent] == [1, 2, 3]
+    assert [command.sequence for command in sent] == [5, 6, 7]
+
+
+def test_an_action_is_looked_at_however_short_the_time(robot: UdpRobot, peer: Peer) -> None:
+    peer.answer(begin(robot, peer))
+    robot.read()
+    robot.timeout = 1e-9
+    with pytest.raises(ValueError, match="finite action"):
+        robot.step([np.nan])
+    with pytest.raises(TimeoutError, match="did not answer"):
+        robot.step([0.5])
+    assert robot.counts["sent"] == 1
+
+
+def test_a_step_wants_an_episode(robot: UdpRobot, peer: Peer) -> None:
+    with pytest.raises(RuntimeError, match=r"call reset\(\) before step\(\)"):
+        robot.step([0.0])
+    begin(robot, peer)
+    with pytest.raises(RuntimeError, match=r"call reset\(\) before step\(\)"):
+        robot.step([0.0])
 
 
 def test_a_name_of_two_kinds_is_reached_by_ipv4(
@@ -284,10 +304,12 @@ def test_a_name_of_two_kinds_is_reached_by_ipv4(
 
 
 def test_nobody_there_is_survived_and_counted(robot: UdpRobot, peer: Peer) -> None:
+    peer.answer(begin(robot, peer))
+    robot.read()
     peer.socket.close()
     for _ in range(5):
         robot.write([0.5])
-        assert robot.read().observation is None
+        assert robot.read().observation is not None
     assert robot.counts["socket_errors"] >= 2
     start = time.monotonic()
     with pytest.raises(TimeoutError, match=r"did not answer within 0\.2 s"):

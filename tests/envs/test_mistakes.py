@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import Mock
 
 import gymnasium
 import numpy as np
@@ -73,6 +74,18 @@ def test_a_reward_that_is_nan_ends_the_episode(
             env.step(np.zeros(1))
     env.reset(seed=0)
     env.step(np.zeros(1))
+
+
+def test_a_reset_that_fails_begins_no_episode(
+    env: envs.TaskEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env.reset(seed=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(env, "_begin", Mock(side_effect=OSError("no sensor")))
+        with pytest.raises(OSError, match="no sensor"):
+            env.reset(seed=0)
+    with pytest.raises(RuntimeError, match="call reset"):
+        env.step(np.zeros(1))
 
 
 def test_an_environment_with_a_simulator_is_not_copied(env: envs.TaskEnv) -> None:
@@ -204,6 +217,18 @@ class TestFromGymnasium:
     def test_names_a_misspelt_change(self) -> None:
         with pytest.raises(TypeError, match=r"does not know horzon; it takes name, horizon"):
             family().replace(horzon=3)
+
+    def test_wants_another_reset_after_one_that_failed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        env: Any = family().make_env()
+        env.reset(seed=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(env.env, "reset", Mock(side_effect=OSError("no sensor")))
+            with pytest.raises(OSError, match="no sensor"):
+                env.reset(seed=0)
+        with pytest.raises(RuntimeError, match="call reset"):
+            env.step(np.zeros(2))
 
     def test_wants_a_reset_before_the_first_step_and_after_a_task(self) -> None:
         env: Any = family().make_env()
