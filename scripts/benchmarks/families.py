@@ -68,11 +68,15 @@ def run(options: Families, command: str, console: Console) -> None:
     """Measure and write the pages.
 
     Raises:
-        ValueError: if a number is too small, or a family unknown.
+        ValueError: if a number is too small, a family unknown, or the folder of results missing.
     """
     for name in ("num_tasks", "episodes", "rounds", "resets"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")
+    if options.results is not None and not options.results.is_dir():
+        raise ValueError(
+            f"there is no folder {options.results}; leave out --results, or name that of the results"
+        )
     families = [envs.make(name) for name in options.families]
     suffixes = (".md", ".png")
     out = place(options, "families", (*suffixes, ".json"))

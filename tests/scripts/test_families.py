@@ -56,6 +56,11 @@ def test_the_committed_pages_say_what_the_code_does_now() -> None:
         assert family_page(envs.make(name), found, pictured=pictured) == page.read_text(), name
 
 
+def test_results_that_are_not_there_are_told_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere; leave out --results"):
+        bench.main(["families", "--results", str(tmp_path / "nowhere"), "--out", str(tmp_path)])
+
+
 def test_a_page_has_what_its_module_refers_to() -> None:
     names = {
         family: [name for name, _ in _documents(envs.FAMILIES[family].__module__)]

@@ -9,7 +9,7 @@ import pytest
 from metamotor import envs
 from metamotor.scripts import report
 from metamotor.scripts.benchmarks.learning import comparisons_in
-from metamotor.scripts.benchmarks.overview import by_seeds, summary, trials
+from metamotor.scripts.benchmarks.overview import by_seeds, overview_page, summary, trials
 from metamotor.scripts.wording import METHODS, REWARDS, counted, legend
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +39,12 @@ def test_every_family_says_what_is_rewarded_and_how_long(name: str) -> None:
     seconds = f"{family.horizon * family.dt:.1f}".removesuffix(".0")
     reward = REWARDS[name].replace("|", r"\|")  # a table's cell ends at a bare one
     assert rows[0].endswith(f"| {reward} | {family.horizon} steps, {seconds} s |")
+
+
+def test_the_page_over_all_has_every_family_that_was_measured() -> None:
+    results = ROOT / "docs" / "results"
+    page = (results / "learning.md").read_text()
+    assert page == overview_page(comparisons_in(results))
 
 
 def test_the_readme_has_the_tables_that_were_measured() -> None:
