@@ -50,6 +50,7 @@ import socket
 import struct
 import time
 import zlib
+from numbers import Integral, Real
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -261,10 +262,14 @@ class UdpRobot:
     ) -> None:
         _check_address(address)
         for name, size in (("observation_size", observation_size), ("action_size", action_size)):
-            if not 1 <= size <= MAX_NUMBERS:
+            if (
+                isinstance(size, bool)
+                or not isinstance(size, Integral)
+                or not 1 <= size <= MAX_NUMBERS
+            ):
                 raise ValueError(f"{name} must be from 1 to {MAX_NUMBERS}, got {size!r}")
         for name, seconds in (("timeout", timeout), ("repeat", repeat)):
-            if not 0 < seconds < math.inf:
+            if not isinstance(seconds, Real) or not 0 < seconds < math.inf:
                 raise ValueError(f"{name} must be a time in seconds above 0, got {seconds!r}")
         self.address = address
         self.timeout = timeout
@@ -282,7 +287,10 @@ class UdpRobot:
         the episode any longer, as after a restart."""
         self.period: float | None = None
         """The robot's control period [s], once it has said it."""
-        found = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)
+        try:
+            found = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise OSError(f"no host {address[0]!r} is known: {error.strerror}") from error
         # "localhost" is often IPv6 first, and drivers mostly listen to IPv4.
         kind, *_, place = min(found, key=lambda one: one[0] != socket.AF_INET)
         self._socket = socket.socket(kind, socket.SOCK_DGRAM)

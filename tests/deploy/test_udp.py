@@ -326,8 +326,13 @@ def test_only_actions_are_sent(robot: UdpRobot, action: Any) -> None:
 
 def test_wrong_arguments_are_refused() -> None:
     address = ("127.0.0.1", 9)
-    with pytest.raises(ValueError, match="observation_size must be from 1 to"):
-        UdpRobot(address, observation_size=0, action_size=1)
+    for size in (0, "3", 3.5, True):
+        with pytest.raises(ValueError, match="observation_size must be from 1 to"):
+            UdpRobot(address, observation_size=size, action_size=1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="timeout must be a time in seconds above 0, got '1'"):
+        UdpRobot(address, observation_size=1, action_size=1, timeout="1")  # type: ignore[arg-type]
+    with pytest.raises(OSError, match=r"no host 'robot\.invalid' is known"):
+        UdpRobot(("robot.invalid", 9), observation_size=1, action_size=1)
     for wrong in ("127.0.0.1:47111", ("127.0.0.1", "9"), ("127.0.0.1", 0), 9):
         with pytest.raises(ValueError, match=r"address must be a pair of host and port.* got "):
             UdpRobot(wrong, observation_size=1, action_size=1)  # type: ignore[arg-type]
