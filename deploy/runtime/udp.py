@@ -267,7 +267,9 @@ class UdpRobot:
                 or not isinstance(size, Integral)
                 or not 1 <= size <= MAX_NUMBERS
             ):
-                raise ValueError(f"{name} must be from 1 to {MAX_NUMBERS}, got {size!r}")
+                raise ValueError(
+                    f"{name} must be a whole number from 1 to {MAX_NUMBERS}, got {size!r}"
+                )
         for name, seconds in (("timeout", timeout), ("repeat", repeat)):
             if not isinstance(seconds, Real) or not 0 < seconds < math.inf:
                 raise ValueError(f"{name} must be a time in seconds above 0, got {seconds!r}")

@@ -327,7 +327,7 @@ def test_only_actions_are_sent(robot: UdpRobot, action: Any) -> None:
 def test_wrong_arguments_are_refused() -> None:
     address = ("127.0.0.1", 9)
     for size in (0, "3", 3.5, True):
-        with pytest.raises(ValueError, match="observation_size must be from 1 to"):
+        with pytest.raises(ValueError, match="observation_size must be a whole number from 1 to"):
             UdpRobot(address, observation_size=size, action_size=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="timeout must be a time in seconds above 0, got '1'"):
         UdpRobot(address, observation_size=1, action_size=1, timeout="1")  # type: ignore[arg-type]
